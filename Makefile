@@ -1,0 +1,86 @@
+# The daily commands, thin over CMake's presets (CMakePresets.json); `make help` lists them. Each first lets
+# tools/setup install what it needs and is missing, so that a fresh Debian 12 with git, make and sudo is enough.
+
+JOBS ?= $(shell nproc)
+SECONDS ?= 60
+PREFIX ?= /usr/local
+INPUT ?=
+FUZZ ?=
+# Arguments handed on, to run a part: make test CTEST_ARGS='-R base/' PYTEST_ARGS='-k knn'
+CTEST_ARGS ?=
+PYTEST_ARGS ?=
+# A folder of data sets (tests/README.md tells the layout), and a folder of packed ones with an `unpack` script that
+# fills it. Tests that want real data use what is there and say so when they skip.
+DATA ?= build/data
+DATA_PACK ?= ../shared/data
+
+export CTEST_ARGS PYTEST_ARGS DATA DATA_PACK JOBS
+
+PYTHON := build/venv/bin/python
+compile = cmake --preset $(1) $(2) && cmake --build --preset $(1) --parallel $(JOBS)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test asan tsan clang coverage lint format fuzz install clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+build: ## Build libvecdb, vecdb and vecdb-server into build/release
+	@tools/setup build
+	$(call compile,release)
+
+demo: ## Fill a database with real texts and search it (INPUT=file.jsonl for your own)
+	@tools/setup build demo
+	$(call compile,release)
+	VECDB_BIN_DIR=$(CURDIR)/build/release $(PYTHON) examples/demo/demo.py $(if $(INPUT),--input "$(INPUT)")
+
+test: ## Build and run every test (VECDB_CPU=scalar|avx2|avx512 picks the kernels)
+	@tools/setup build test
+	$(call compile,release)
+	tools/run_tests release
+
+asan: ## The same tests under the address and undefined behaviour sanitizers
+	@tools/setup build test
+	$(call compile,asan)
+	tools/run_tests asan
+
+tsan: ## The same tests under the thread sanitizer
+	@tools/setup build test
+	$(call compile,tsan)
+	tools/run_tests tsan
+
+clang: ## The same tests on a build by clang
+	@tools/setup build test fuzz
+	$(call compile,clang)
+	tools/run_tests clang
+
+coverage: ## The same tests with line counts: build/coverage/report/index.html
+	@tools/setup build test coverage
+	$(call compile,coverage)
+	find build/coverage -name '*.gcda' -delete
+	tools/run_tests coverage
+	@mkdir -p build/coverage/report
+	gcovr -j $(JOBS) --root . --filter src/ --object-directory build/coverage \
+	  --print-summary --txt build/coverage/report/summary.txt --html-details build/coverage/report/index.html
+
+lint: ## Check layout, static analysis, layers and Python syntax; changes nothing
+	@tools/setup build lint
+	cmake --preset release >/dev/null
+	tools/lint
+
+format: ## Lay out the C sources with clang-format
+	@tools/setup lint
+	tools/lint --fix-format
+
+fuzz: ## Fuzz each parser for SECONDS=60 (FUZZ=fuzz_npy for one)
+	@tools/setup build fuzz
+	$(call compile,fuzz)
+	tools/run_fuzz $(SECONDS) $(FUZZ)
+
+install: ## Install into PREFIX=/usr/local (DESTDIR=dir to stage a package)
+	@tools/setup build
+	$(call compile,release,-DCMAKE_INSTALL_PREFIX=$(PREFIX))
+	DESTDIR=$(DESTDIR) cmake --install build/release
+
+clean: ## Remove build/
+	rm -rf build

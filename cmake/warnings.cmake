@@ -1,0 +1,21 @@
+# Warnings are errors, for gcc 12 and clang 14 alike.
+add_compile_options(
+  -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wwrite-strings -Wstrict-prototypes -Wmissing-prototypes
+  -Wold-style-definition -Wvla -Wundef -Wformat=2 -Wimplicit-fallthrough -Wdouble-promotion)
+add_compile_options(-fno-omit-frame-pointer -fvisibility=hidden -fno-strict-aliasing -ffp-contract=off)
+add_compile_definitions(_GNU_SOURCE)
+
+if(VECDB_SANITIZE)
+  add_compile_options(-fsanitize=${VECDB_SANITIZE} -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${VECDB_SANITIZE})
+  add_compile_definitions(VDB_SANITIZED=1)
+endif()
+if(VECDB_COVERAGE)
+  add_compile_options(--coverage)
+  add_link_options(--coverage)
+endif()
+if(VECDB_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=address,undefined)
+  add_compile_definitions(VDB_SANITIZED=1)
+endif()

@@ -1,0 +1,66 @@
+/* element.c: names and sizes of element types and metrics. */
+#include "element.h"
+
+#include <math.h>
+
+static const char *const element_names[VDB_ELEMENT_COUNT] = {
+    [VDB_ELEMENT_F32] = "f32",
+    [VDB_ELEMENT_U8] = "u8",
+    [VDB_ELEMENT_I8] = "i8",
+};
+
+static const char *const metric_names[VDB_METRIC_COUNT] = {
+    [VDB_METRIC_L2] = "l2",
+    [VDB_METRIC_COSINE] = "cosine",
+    [VDB_METRIC_DOT] = "dot",
+    [VDB_METRIC_L1] = "l1",
+};
+
+size_t vdb_element_bytes(vdb_element element)
+{
+    return element == VDB_ELEMENT_F32 ? sizeof(float) : 1;
+}
+
+const char *vdb_element_name(vdb_element element)
+{
+    return (unsigned)element < VDB_ELEMENT_COUNT ? element_names[element] : "unknown";
+}
+
+bool vdb_element_parse(struct vdb_str name, vdb_element *out)
+{
+    for (int i = 0; i < VDB_ELEMENT_COUNT; i++) {
+        if (vdb_str_is(name, element_names[i])) {
+            *out = (vdb_element)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *vdb_metric_name(vdb_metric metric)
+{
+    return (unsigned)metric < VDB_METRIC_COUNT ? metric_names[metric] : "unknown";
+}
+
+bool vdb_metric_parse(struct vdb_str name, vdb_metric *out)
+{
+    for (int i = 0; i < VDB_METRIC_COUNT; i++) {
+        if (vdb_str_is(name, metric_names[i])) {
+            *out = (vdb_metric)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+double vdb_metric_score(vdb_metric metric, double distance)
+{
+    switch (metric) {
+    case VDB_METRIC_L2:
+        return sqrt(distance);
+    case VDB_METRIC_DOT:
+        return distance == 0.0 ? 0.0 : -distance; /* no negative zero */
+    default:
+        return distance;
+    }
+}

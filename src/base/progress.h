@@ -1,0 +1,26 @@
+/* progress.h: a progress bar for long work, on stderr and only when stderr is a terminal.
+ *
+ *     recover  [##########..........]  50%  512,000/1,024,000 rows  1.2M rows/s  eta 0:04
+ *
+ * Redraws at most ten times a second. Threads: confined.
+ */
+#ifndef VDB_BASE_PROGRESS_H
+#define VDB_BASE_PROGRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct vdb_progress {
+    const char *label; /* borrowed, static text */
+    const char *unit;
+    uint64_t total;
+    uint64_t started_ns;
+    uint64_t drawn_ns;
+    bool enabled;
+};
+
+void vdb_progress_begin(struct vdb_progress *progress, const char *label, const char *unit, uint64_t total);
+void vdb_progress_update(struct vdb_progress *progress, uint64_t done);
+void vdb_progress_end(struct vdb_progress *progress); /* clears the line */
+
+#endif

@@ -1,0 +1,69 @@
+/* utf8.h: the two UTF-8 steps that readers and writers of text share (RFC 3629).
+ *
+ * Well-formed means: shortest form, no surrogates (U+D800 to U+DFFF), nothing above U+10FFFF.
+ * Threads: safe from all threads.
+ */
+#ifndef VDB_BASE_UTF8_H
+#define VDB_BASE_UTF8_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The length of the well-formed sequence at p (1 to 4 bytes), or 0 when there is none. p < end; nothing at or
+ * past end is read. */
+static inline unsigned vdb_utf8_sequence(const unsigned char *p, const unsigned char *end)
+{
+    size_t left = (size_t)(end - p);
+    unsigned char lead = p[0];
+    if (lead < 0x80) {
+        return 1;
+    }
+    if (lead < 0xc2 || lead > 0xf4 || left < 2) {
+        return 0;
+    }
+    /* Only the second byte's range depends on the first: that is where overlong forms, surrogates and values past
+     * U+10FFFF are told from the rest. */
+    unsigned char low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
+    unsigned char high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+    if (p[1] < low || p[1] > high) {
+        return 0;
+    }
+    unsigned bytes = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+    if (left < bytes) {
+        return 0;
+    }
+    for (unsigned i = 2; i < bytes; i++) {
+        if ((p[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    return bytes;
+}
+
+/* Writes the code point (a scalar value: the caller has excluded surrogates and values past U+10FFFF) to out and
+ * returns its length, 1 to 4. */
+static inline unsigned vdb_utf8_encode(uint32_t code, char out[4])
+{
+    if (code < 0x80) {
+        out[0] = (char)code;
+        return 1;
+    }
+    if (code < 0x800) {
+        out[0] = (char)(0xc0 | code >> 6);
+        out[1] = (char)(0x80 | (code & 0x3f));
+        return 2;
+    }
+    if (code < 0x10000) {
+        out[0] = (char)(0xe0 | code >> 12);
+        out[1] = (char)(0x80 | (code >> 6 & 0x3f));
+        out[2] = (char)(0x80 | (code & 0x3f));
+        return 3;
+    }
+    out[0] = (char)(0xf0 | code >> 18);
+    out[1] = (char)(0x80 | (code >> 12 & 0x3f));
+    out[2] = (char)(0x80 | (code >> 6 & 0x3f));
+    out[3] = (char)(0x80 | (code & 0x3f));
+    return 4;
+}
+
+#endif

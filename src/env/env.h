@@ -1,0 +1,118 @@
+/* env.h: the outside world as a table: files, directories, locks, clock, entropy.
+ *
+ * Everything durable goes through here, so that a test can break the N-th call, lose unsynced bytes at a power
+ * cut, or run a whole database in memory. Two implementations: env_posix.c and env_memory.c (the latter with
+ * faults and power loss, see env_memory.h).
+ *
+ * Durability contract, which the storage engine's argument rests on:
+ *   E1  Bytes written with write_at are durable after sync of that file returns VDB_OK, not before.
+ *   E2  A created, renamed or removed name is durable after sync_dir of its directory returns VDB_OK, not before.
+ *   E3  After a failed sync nothing is known of the unsynced bytes; the caller never retries the sync.
+ *   E4  rename over an existing name is atomic: after a crash the name holds the old file or the new, whole.
+ *
+ * Paths are NUL-terminated, '/'-separated, at most VDB_LIMIT_PATH_BYTES_MAX. Errors name the operation, the path
+ * and the system's reason: `write "wal/segment_000000.wal" at byte 4096: No space left on device`. A missing file
+ * is VDB_NOT_FOUND, ENOSPC/EDQUOT is VDB_NO_SPACE, EEXIST is VDB_EXISTS, the rest VDB_IO.
+ *
+ * Threads: the table is immutable; an env may be used from all threads; one file handle may be read from many
+ * threads at once and written by one at a time.
+ */
+#ifndef VDB_ENV_ENV_H
+#define VDB_ENV_ENV_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct vdb_env;
+struct vdb_file; /* an open file, of the env that opened it */
+struct vdb_lock; /* a held directory lock */
+
+enum {
+    VDB_OPEN_READ = 1,      /* read only; must exist */
+    VDB_OPEN_WRITE = 2,     /* read and write; must exist */
+    VDB_OPEN_CREATE = 4,    /* with WRITE: create when missing */
+    VDB_OPEN_EXCLUSIVE = 8, /* with CREATE: VDB_EXISTS when there */
+    VDB_OPEN_TRUNCATE = 16, /* with WRITE: empty it */
+};
+
+typedef enum vdb_file_kind { VDB_KIND_FILE, VDB_KIND_DIR, VDB_KIND_OTHER } vdb_file_kind;
+
+/* Called once per entry ("." and ".." left out), in no order; a status other than VDB_OK stops and is returned.
+ */
+typedef vdb_status vdb_dir_fn(void *ctx, const char *name, vdb_file_kind kind, struct vdb_err *err);
+
+struct vdb_env_ops {
+    const char *name;
+    vdb_status (*open)(struct vdb_env *env, const char *path, unsigned flags, struct vdb_file **out,
+                       struct vdb_err *err) VDB_MUST_CHECK;
+    /* Never fails: durability was settled by sync. file may be NULL. */
+    void (*close)(struct vdb_env *env, struct vdb_file *file);
+    /* Reads up to bytes; *got < bytes only at the end of the file. */
+    vdb_status (*read_at)(struct vdb_env *env, struct vdb_file *file, void *out, size_t bytes, uint64_t offset,
+                          size_t *got, struct vdb_err *err) VDB_MUST_CHECK;
+    /* Writes all of it or fails (short writes are carried on inside). */
+    vdb_status (*write_at)(struct vdb_env *env, struct vdb_file *file, const void *data, size_t bytes,
+                           uint64_t offset, struct vdb_err *err) VDB_MUST_CHECK;
+    vdb_status (*size)(struct vdb_env *env, struct vdb_file *file, uint64_t *out,
+                       struct vdb_err *err) VDB_MUST_CHECK;
+    vdb_status (*truncate)(struct vdb_env *env, struct vdb_file *file, uint64_t bytes,
+                           struct vdb_err *err) VDB_MUST_CHECK;
+    vdb_status (*sync)(struct vdb_env *env, struct vdb_file *file, struct vdb_err *err) VDB_MUST_CHECK;
+    vdb_status (*sync_dir)(struct vdb_env *env, const char *path, struct vdb_err *err) VDB_MUST_CHECK;
+    vdb_status (*rename)(struct vdb_env *env, const char *from, const char *to,
+                         struct vdb_err *err) VDB_MUST_CHECK;
+    vdb_status (*unlink)(struct vdb_env *env, const char *path, struct vdb_err *err) VDB_MUST_CHECK;
+    vdb_status (*mkdir)(struct vdb_env *env, const char *path, struct vdb_err *err) VDB_MUST_CHECK;
+    vdb_status (*rmdir)(struct vdb_env *env, const char *path, struct vdb_err *err) VDB_MUST_CHECK;
+    vdb_status (*list)(struct vdb_env *env, const char *path, vdb_dir_fn *fn, void *ctx,
+                       struct vdb_err *err) VDB_MUST_CHECK;
+    /* VDB_NOT_FOUND when there is nothing at path. bytes is 0 for all but files. A symbolic link is
+     * VDB_KIND_OTHER, here and in list; "LINK/." asks what is behind it. */
+    vdb_status (*stat)(struct vdb_env *env, const char *path, vdb_file_kind *kind, uint64_t *bytes,
+                       struct vdb_err *err) VDB_MUST_CHECK;
+    /* An advisory lock on a file that is created when missing, held until unlock or the end of the process.
+     * VDB_BUSY when another holder (in any process, or in this one) has it; the text names its process when
+     * known. */
+    vdb_status (*lock)(struct vdb_env *env, const char *path, struct vdb_lock **out,
+                       struct vdb_err *err) VDB_MUST_CHECK;
+    void (*unlock)(struct vdb_env *env, struct vdb_lock *lock);
+    uint64_t (*now_us)(struct vdb_env *env); /* microseconds since 1970-01-01 UTC */
+    vdb_status (*entropy)(struct vdb_env *env, void *out, size_t bytes, struct vdb_err *err) VDB_MUST_CHECK;
+};
+
+/* Implementations embed this as their first member. */
+struct vdb_env {
+    const struct vdb_env_ops *ops;
+};
+
+/* The operating system's; static, never freed. */
+struct vdb_env *vdb_env_posix(void);
+
+/* Helpers over any env (env.c). */
+
+/* Reads a whole file of at most bytes_max bytes; *out is the caller's, freed with free(), NUL-terminated past
+ * *bytes. VDB_LIMIT when it is larger. */
+vdb_status vdb_env_read_file(struct vdb_env *env, const char *path, size_t bytes_max, uint8_t **out,
+                             size_t *bytes, struct vdb_err *err) VDB_MUST_CHECK;
+
+/* Replaces a file whole: writes PATH.tmp, syncs it, renames it over PATH, syncs the directory (E1, E2, E4). After
+ * a failure PATH holds the old content or the new, whole; which of them survives a crash is open. */
+vdb_status vdb_env_replace_file(struct vdb_env *env, const char *path, const void *data, size_t bytes,
+                                struct vdb_err *err) VDB_MUST_CHECK;
+
+/* mkdir for every missing part of path, syncing each parent. Parts that are there already, also behind links, are
+ * taken as durable. */
+vdb_status vdb_env_mkdirs(struct vdb_env *env, const char *path, struct vdb_err *err) VDB_MUST_CHECK;
+
+/* Removes a directory and all that is in it (or a single file). Links are removed, not followed. Durable after
+ * the caller's sync_dir of its parent. VDB_NOT_FOUND when there is nothing at path. */
+vdb_status vdb_env_remove_tree(struct vdb_env *env, const char *path, struct vdb_err *err) VDB_MUST_CHECK;
+
+/* Joins with '/' into out (VDB_LIMIT_PATH_BYTES_MAX bytes). VDB_LIMIT when too long. */
+vdb_status vdb_path_join(char *out, size_t out_bytes, const char *dir, const char *name,
+                         struct vdb_err *err) VDB_MUST_CHECK;
+
+#endif

@@ -1,0 +1,14 @@
+/* index.c: the registry of index kinds. */
+#include "index.h"
+
+const struct vdb_index_ops *const vdb_index_all[] = {&vdb_index_flat, NULL};
+
+const struct vdb_index_ops *vdb_index_find(struct vdb_str name)
+{
+    for (size_t i = 0; vdb_index_all[i] != NULL; i++) {
+        if (vdb_str_is(name, vdb_index_all[i]->name)) {
+            return vdb_index_all[i];
+        }
+    }
+    return NULL;
+}

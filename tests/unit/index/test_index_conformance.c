@@ -1,0 +1,183 @@
+/* test_index_conformance.c: what src/index/index.h promises, over every kind in vdb_index_all. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "distance/cpu.h"
+#include "index/index.h"
+
+enum { ROWS = 1000, DIMENSION = 24, K = 10, QUERIES = 20, SEED = 4242 };
+
+struct world {
+    float *memory;
+    const void *array;
+    struct vdb_rows rows;
+    float queries[QUERIES][DIMENSION];
+    struct vdb_bitset allow; /* a third of the rows */
+};
+
+static int setup(void **state)
+{
+    struct world *world = calloc(1, sizeof *world);
+    assert_non_null(world);
+    world->memory = malloc(ROWS * DIMENSION * sizeof *world->memory);
+    assert_non_null(world->memory);
+    assert_true(vdb_bitset_init(&world->allow, ROWS));
+    struct vdb_rng rng;
+    vdb_rng_init(&rng, SEED);
+    for (size_t i = 0; i < ROWS * DIMENSION; i++) {
+        world->memory[i] = vdb_rng_normal(&rng);
+    }
+    for (size_t i = 0; i < QUERIES * DIMENSION; i++) {
+        world->queries[i / DIMENSION][i % DIMENSION] = vdb_rng_normal(&rng);
+    }
+    for (size_t i = 0; i < ROWS; i++) {
+        if (vdb_rng_below(&rng, 3) == 0) {
+            vdb_bitset_set(&world->allow, i);
+        }
+    }
+    world->array = world->memory;
+    world->rows = vdb_rows_of_array(&world->array, ROWS, DIMENSION, VDB_ELEMENT_F32, VDB_METRIC_L2);
+    *state = world;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct world *world = *state;
+    vdb_bitset_fini(&world->allow);
+    free(world->memory);
+    free(world);
+    return 0;
+}
+
+static void test_tables_are_complete_and_found_by_name(void **state)
+{
+    (void)state;
+    assert_non_null(vdb_index_all[0]);
+    for (size_t i = 0; vdb_index_all[i] != NULL; i++) {
+        const struct vdb_index_ops *ops = vdb_index_all[i];
+        assert_true(ops->name != NULL && ops->name[0] != '\0');
+        assert_true(ops->search != NULL && ops->cost != NULL && ops->check != NULL && ops->stats != NULL);
+        assert_ptr_equal(vdb_index_find(vdb_str_of(ops->name)), ops); /* so names are unique too */
+    }
+    assert_ptr_equal(vdb_index_find(vdb_str_of("flat")), &vdb_index_flat);
+    const char *const unknown[] = {"", "fla", "flatt", "FLAT", "flat ", "none"};
+    for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
+        assert_null(vdb_index_find(vdb_str_of(unknown[i])));
+    }
+}
+
+/* Whatever an index returns is allowed, in order, without a duplicate, and with the distance the kernel gives. */
+static void check_answer(const struct vdb_rows *rows, const struct vdb_query *query, const struct vdb_topk *topk)
+{
+    vdb_distance_fn *distance = vdb_kernels_get()->one[rows->element][rows->metric];
+    for (size_t i = 0; i < topk->count; i++) {
+        uint32_t row = topk->heap[i].row;
+        assert_true(row < rows->count);
+        assert_true(query->allow == NULL || vdb_bitset_test(query->allow, row));
+        assert_true(topk->heap[i].distance == distance(query->vector, vdb_rows_at(rows, row), rows->dimension));
+        if (i > 0) {
+            const struct vdb_candidate *before = &topk->heap[i - 1];
+            assert_true(before->distance < topk->heap[i].distance ||
+                        (before->distance == topk->heap[i].distance && before->row < row));
+        }
+    }
+}
+
+/* Rows strictly nearer than the last result: an exact index has returned them all. */
+static void check_exact(const struct vdb_rows *rows, const struct vdb_query *query, const struct vdb_topk *topk)
+{
+    vdb_distance_fn *distance = vdb_kernels_get()->one[rows->element][rows->metric];
+    size_t allowed = 0;
+    size_t nearer = 0;
+    for (size_t i = 0; i < rows->count; i++) {
+        if (query->allow == NULL || vdb_bitset_test(query->allow, i)) {
+            allowed++;
+            nearer += topk->count > 0 && distance(query->vector, vdb_rows_at(rows, i), rows->dimension) <
+                                             topk->heap[topk->count - 1].distance;
+        }
+    }
+    assert_int_equal(topk->count, allowed < topk->k ? allowed : topk->k);
+    assert_true(topk->count == 0 || nearer < topk->count);
+}
+
+static void run_queries(const struct world *world, const struct vdb_index_ops *ops, const struct vdb_rows *rows,
+                        const struct vdb_bitset *allow, size_t k)
+{
+    struct vdb_candidate *heap = malloc(k * sizeof *heap);
+    assert_non_null(heap);
+    struct vdb_search_counters counters = {0, 0};
+    for (size_t q = 0; q < QUERIES; q++) {
+        struct vdb_query query = {world->queries[q], allow, &counters};
+        struct vdb_search_counters before = counters;
+        struct vdb_topk topk;
+        vdb_topk_init(&topk, heap, k);
+        struct vdb_err err = {0};
+        assert_int_equal(ops->search(NULL, rows, &query, &topk, &err), VDB_OK);
+        vdb_topk_finish(&topk);
+        check_answer(rows, &query, &topk);
+        if (ops->caps & VDB_INDEX_EXACT) {
+            check_exact(rows, &query, &topk);
+        }
+        assert_true(counters.rows_visited >= before.rows_visited + topk.count);
+        assert_true(counters.distances_computed >= before.distances_computed + topk.count);
+    }
+    free(heap);
+}
+
+static void test_search_keeps_the_contract(void **state)
+{
+    struct world *world = *state;
+    struct vdb_bitset nothing;
+    assert_true(vdb_bitset_init(&nothing, ROWS));
+    for (size_t i = 0; vdb_index_all[i] != NULL; i++) {
+        for (unsigned metric = 0; metric < VDB_METRIC_COUNT; metric++) {
+            struct vdb_rows rows = world->rows;
+            rows.metric = (vdb_metric)metric;
+            run_queries(world, vdb_index_all[i], &rows, NULL, 1);
+            run_queries(world, vdb_index_all[i], &rows, NULL, K);
+            run_queries(world, vdb_index_all[i], &rows, NULL, ROWS + 7);
+            run_queries(world, vdb_index_all[i], &rows, &world->allow, K);
+            run_queries(world, vdb_index_all[i], &rows, &world->allow, ROWS);
+            run_queries(world, vdb_index_all[i], &rows, &nothing, K);
+            rows.count = 0;
+            run_queries(world, vdb_index_all[i], &rows, NULL, K);
+        }
+    }
+    vdb_bitset_fini(&nothing);
+}
+
+static void test_check_cost_and_stats(void **state)
+{
+    struct world *world = *state;
+    for (size_t i = 0; vdb_index_all[i] != NULL; i++) {
+        const struct vdb_index_ops *ops = vdb_index_all[i];
+        struct vdb_err err = {0};
+        assert_int_equal(ops->check(NULL, &world->rows, &err), VDB_OK);
+        double all = ops->cost(NULL, &world->rows, ROWS);
+        double few = ops->cost(NULL, &world->rows, 10);
+        assert_true(few >= 0 && few <= all && all <= ROWS);
+        struct vdb_index_stats stats = {UINT64_MAX};
+        ops->stats(NULL, &stats);
+        assert_true(stats.memory_bytes != UINT64_MAX);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_tables_are_complete_and_found_by_name),
+        cmocka_unit_test(test_search_keeps_the_contract),
+        cmocka_unit_test(test_check_cost_and_stats),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

@@ -1,0 +1,68 @@
+/* source.c: see source.h. Every read is checked against the size taken at opening, so a reader never depends on
+ * the file staying as it was. */
+#include "source.h"
+
+#include "base/limits.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+vdb_status vdb_source_open(struct vdb_source *source, struct vdb_env *env, const char *path, struct vdb_err *err)
+{
+    *source = (struct vdb_source){.env = env};
+    if (strlen(path) >= VDB_LIMIT_PATH_BYTES_MAX) {
+        return vdb_err_set(err, VDB_INVALID, "\"%.60s...\": the path has %zu bytes, at most %u are allowed", path,
+                           strlen(path), VDB_LIMIT_PATH_BYTES_MAX - 1);
+    }
+    vdb_file_kind kind;
+    uint64_t bytes;
+    VDB_TRY(env->ops->stat(env, path, &kind, &bytes, err));
+    if (kind == VDB_KIND_DIR) {
+        return vdb_err_set(err, VDB_INVALID, "\"%s\" is a folder, a file of vectors is needed", path);
+    }
+    if (kind != VDB_KIND_FILE) {
+        return vdb_err_set(err, VDB_INVALID, "\"%s\" is not a regular file, which is needed", path);
+    }
+    VDB_TRY(env->ops->open(env, path, VDB_OPEN_READ, &source->file, err));
+    vdb_status status = env->ops->size(env, source->file, &source->bytes, err);
+    if (status != VDB_OK) {
+        vdb_source_close(source);
+    }
+    return status;
+}
+
+void vdb_source_of_memory(struct vdb_source *source, const void *data, size_t bytes)
+{
+    *source = (struct vdb_source){.bytes = bytes, .memory = data};
+}
+
+void vdb_source_close(struct vdb_source *source)
+{
+    if (source->env != NULL) {
+        source->env->ops->close(source->env, source->file);
+    }
+    *source = (struct vdb_source){0};
+}
+
+vdb_status vdb_source_read(const struct vdb_source *source, void *out, size_t bytes, uint64_t offset,
+                           struct vdb_err *err)
+{
+    if (offset > source->bytes || bytes > source->bytes - offset) {
+        return vdb_err_set(err, VDB_INVALID,
+                           "byte %" PRIu64 ": the file ends at byte %" PRIu64 ", %zu bytes are needed here",
+                           offset, source->bytes, bytes);
+    }
+    if (bytes == 0) {
+        return VDB_OK;
+    }
+    if (source->env == NULL) {
+        memcpy(out, source->memory + offset, bytes);
+        return VDB_OK;
+    }
+    size_t got = 0;
+    VDB_TRY(source->env->ops->read_at(source->env, source->file, out, bytes, offset, &got, err));
+    if (got != bytes) {
+        return vdb_err_set(err, VDB_IO, "byte %" PRIu64 ": the file got shorter while it was read", offset + got);
+    }
+    return VDB_OK;
+}

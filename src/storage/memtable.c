@@ -1,0 +1,359 @@
+/* memtable.c: staging, publishing and viewing rows. The invariants M1..M5 stand in memtable.h.
+ *
+ * Memory. Vectors and rows live in chunks of 2^chunk_shift slots. The arrays of chunk pointers grow by copying;
+ * the outgrown ones are kept until the end, because views may hold them (their sum is less than the newest). Text
+ * ids and metadata of a batch live in one block. Versions that nobody can see any more keep their memory until
+ * the collection is closed.
+ */
+#include "memtable.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "base/mem.h"
+#include "batch.h"
+#include "idmap.h"
+
+enum {
+    CHUNK_BYTES = 2 << 20, /* vectors per chunk: one huge page */
+    CHUNK_SHIFT_MIN = 3,
+    CHUNK_SHIFT_MAX = 14,
+    DIRECTORY_FIRST = 16,
+};
+
+/* An array of chunk pointers and the outgrown ones before it. */
+struct directory {
+    void **chunks;
+    size_t count;
+    size_t capacity;
+    void **outgrown[64]; /* capacities double, so 64 are never reached */
+    unsigned outgrown_count;
+};
+
+/* A batch's text ids and metadata. */
+struct block {
+    struct block *next;
+    size_t bytes;
+    char data[];
+};
+
+struct vdb_memtable {
+    uint32_t dimension;
+    size_t stride_bytes;
+    unsigned chunk_shift;
+
+    pthread_rwlock_t lock; /* guards all below; views read chunks and rows without it (M5) */
+    struct directory vectors;
+    struct directory rows;
+    struct vdb_idmap ids;
+    struct block *blocks;
+    uint64_t visible_seq;
+    uint32_t slot_count;
+    uint32_t reserved; /* slots promised to staged batches */
+    uint32_t live;
+    uint32_t dead;
+    uint64_t memory_bytes;
+};
+
+struct vdb_staged {
+    const uint8_t *payload;
+    size_t payload_bytes;
+    struct block *block;
+    uint32_t upserts;
+};
+
+struct vdb_memtable *vdb_memtable_create(uint32_t dimension)
+{
+    struct vdb_memtable *memtable = vdb_calloc(1, sizeof *memtable);
+    if (memtable == NULL) {
+        return NULL;
+    }
+    memtable->dimension = dimension;
+    memtable->stride_bytes = vdb_round_up((size_t)dimension * sizeof(float), VDB_CACHE_LINE_BYTES);
+    memtable->chunk_shift = CHUNK_SHIFT_MIN;
+    while (memtable->chunk_shift < CHUNK_SHIFT_MAX &&
+           memtable->stride_bytes << (memtable->chunk_shift + 1) <= CHUNK_BYTES) {
+        memtable->chunk_shift++;
+    }
+    pthread_rwlock_init(&memtable->lock, NULL);
+    return memtable;
+}
+
+static void directory_fini(struct directory *directory)
+{
+    for (size_t i = 0; i < directory->count; i++) {
+        free(directory->chunks[i]);
+    }
+    free(directory->chunks);
+    for (unsigned i = 0; i < directory->outgrown_count; i++) {
+        free(directory->outgrown[i]);
+    }
+}
+
+void vdb_memtable_destroy(struct vdb_memtable *memtable)
+{
+    if (memtable == NULL) {
+        return;
+    }
+    directory_fini(&memtable->vectors);
+    directory_fini(&memtable->rows);
+    vdb_idmap_fini(&memtable->ids);
+    while (memtable->blocks != NULL) {
+        struct block *next = memtable->blocks->next;
+        free(memtable->blocks);
+        memtable->blocks = next;
+    }
+    pthread_rwlock_destroy(&memtable->lock);
+    free(memtable);
+}
+
+/* Adds a chunk of `bytes` (not zeroed: pages are touched as rows arrive). */
+static bool directory_add(struct directory *directory, size_t bytes)
+{
+    if (directory->count == directory->capacity) {
+        size_t capacity = directory->capacity > 0 ? directory->capacity * 2 : DIRECTORY_FIRST;
+        void **grown = vdb_calloc(capacity, sizeof *grown);
+        if (grown == NULL) {
+            return false;
+        }
+        if (directory->capacity > 0) {
+            memcpy(grown, directory->chunks, directory->count * sizeof *grown);
+            directory->outgrown[directory->outgrown_count++] = directory->chunks;
+        }
+        directory->chunks = grown;
+        directory->capacity = capacity;
+    }
+    void *chunk = aligned_alloc(VDB_CACHE_LINE_BYTES, vdb_round_up(bytes, VDB_CACHE_LINE_BYTES));
+    if (chunk == NULL) {
+        return false;
+    }
+    directory->chunks[directory->count++] = chunk;
+    return true;
+}
+
+/* Promises `upserts` slots and as many new ids. What a failed reservation already added stays, unused. */
+static vdb_status reserve_locked(struct vdb_memtable *memtable, uint32_t upserts, struct vdb_err *err)
+{
+    uint64_t slots = (uint64_t)memtable->slot_count + memtable->reserved + upserts;
+    if (slots > VDB_LIMIT_COLLECTION_POINTS_MAX) {
+        return vdb_err_set(err, VDB_LIMIT, "the collection would hold %llu versions of points, at most %u fit",
+                           (unsigned long long)slots, VDB_LIMIT_COLLECTION_POINTS_MAX);
+    }
+    size_t chunk_rows = (size_t)1 << memtable->chunk_shift;
+    size_t vector_bytes = chunk_rows * memtable->stride_bytes;
+    size_t row_bytes = chunk_rows * sizeof(struct vdb_row);
+    while (memtable->rows.count * chunk_rows < slots) {
+        /* rows follow vectors, so that a half-failed step is made up for by the next reservation */
+        if ((memtable->vectors.count == memtable->rows.count &&
+             !directory_add(&memtable->vectors, vector_bytes)) ||
+            !directory_add(&memtable->rows, row_bytes)) {
+            return vdb_err_no_memory(err, "rows");
+        }
+        memtable->memory_bytes += vector_bytes + row_bytes;
+    }
+    if (!vdb_idmap_reserve(&memtable->ids, (size_t)memtable->reserved + upserts)) {
+        return vdb_err_no_memory(err, "the id map");
+    }
+    memtable->reserved += upserts;
+    return VDB_OK;
+}
+
+/* Walks the whole batch: checks it and sums what publication will need. */
+static vdb_status measure(const struct vdb_memtable *memtable, const void *payload, size_t bytes,
+                          uint32_t *upserts, size_t *text_bytes, struct vdb_err *err)
+{
+    struct vdb_batch batch;
+    struct vdb_op op;
+    bool more;
+    *upserts = 0;
+    *text_bytes = 0;
+    VDB_TRY(vdb_batch_open(&batch, payload, bytes, memtable->dimension, err));
+    for (;;) {
+        VDB_TRY(vdb_batch_next(&batch, &op, &more, err));
+        if (!more) {
+            return VDB_OK;
+        }
+        if (op.kind == VDB_OP_UPSERT) {
+            ++*upserts;
+            *text_bytes += op.metadata.bytes + op.id.text_bytes; /* text_bytes is 0 for numbers */
+        }
+    }
+}
+
+vdb_status vdb_memtable_stage(struct vdb_memtable *memtable, const void *payload, size_t bytes,
+                              struct vdb_staged **out, struct vdb_err *err)
+{
+    uint32_t upserts;
+    size_t text_bytes;
+    VDB_TRY(measure(memtable, payload, bytes, &upserts, &text_bytes, err));
+    struct vdb_staged *staged = vdb_calloc(1, sizeof *staged);
+    struct block *block = malloc(sizeof *block + text_bytes);
+    vdb_status status = VDB_OK;
+    if (staged == NULL || block == NULL) {
+        status = vdb_err_no_memory(err, "a batch");
+        goto cleanup;
+    }
+    *block = (struct block){.bytes = text_bytes};
+    *staged = (struct vdb_staged){.payload = payload, .payload_bytes = bytes, .block = block, .upserts = upserts};
+    pthread_rwlock_wrlock(&memtable->lock);
+    status = reserve_locked(memtable, upserts, err);
+    pthread_rwlock_unlock(&memtable->lock);
+
+cleanup:
+    if (status != VDB_OK) {
+        free(block);
+        free(staged);
+        return status;
+    }
+    *out = staged;
+    return VDB_OK;
+}
+
+void vdb_memtable_discard(struct vdb_memtable *memtable, struct vdb_staged *staged)
+{
+    if (staged != NULL) {
+        pthread_rwlock_wrlock(&memtable->lock);
+        memtable->reserved -= staged->upserts;
+        pthread_rwlock_unlock(&memtable->lock);
+        free(staged->block);
+        free(staged);
+    }
+}
+
+static struct vdb_row *row_at(const struct vdb_memtable *memtable, uint32_t slot)
+{
+    struct vdb_row *chunk = memtable->rows.chunks[slot >> memtable->chunk_shift];
+    return &chunk[slot & ((1u << memtable->chunk_shift) - 1)];
+}
+
+static const struct vdb_id *id_of(const void *ctx, uint32_t slot)
+{
+    const struct vdb_memtable *memtable = ctx;
+    return &row_at(memtable, slot)->id;
+}
+
+/* Copies an upsert into its slot, which no view can see yet. */
+static void fill_row(struct vdb_memtable *memtable, uint32_t slot, uint64_t seq, const struct vdb_op *op,
+                     char **text)
+{
+    char *vectors = memtable->vectors.chunks[slot >> memtable->chunk_shift];
+    char *vector = vectors + (slot & ((1u << memtable->chunk_shift) - 1)) * memtable->stride_bytes;
+    size_t vector_bytes = (size_t)memtable->dimension * sizeof(float);
+    memcpy(vector, op->vector, vector_bytes);
+    memset(vector + vector_bytes, 0, memtable->stride_bytes - vector_bytes);
+
+    struct vdb_row *row = row_at(memtable, slot);
+    row->seq_from = seq;
+    atomic_init(&row->seq_to, VDB_SEQ_LIVE);
+    row->id = op->id;
+    if (op->id.text != NULL) {
+        memcpy(*text, op->id.text, op->id.text_bytes);
+        row->id.text = *text;
+        *text += op->id.text_bytes;
+    }
+    memcpy(*text, op->metadata.data, op->metadata.bytes);
+    row->metadata = (struct vdb_str){*text, op->metadata.bytes};
+    *text += op->metadata.bytes;
+}
+
+/* Ends the version in `slot` as of seq. True when it was live. */
+static bool end_version(struct vdb_memtable *memtable, uint32_t slot, uint64_t seq)
+{
+    if (slot == VDB_SLOT_NONE) {
+        return false;
+    }
+    struct vdb_row *row = row_at(memtable, slot);
+    if (atomic_load_explicit(&row->seq_to, memory_order_relaxed) != VDB_SEQ_LIVE) {
+        return false;
+    }
+    atomic_store_explicit(&row->seq_to, seq, memory_order_relaxed);
+    memtable->live--;
+    memtable->dead++;
+    return true;
+}
+
+uint64_t vdb_memtable_publish(struct vdb_memtable *memtable, struct vdb_staged *staged, uint64_t seq)
+{
+    struct vdb_batch batch;
+    struct vdb_op op;
+    bool more = true;
+    uint64_t changed = 0;
+    char *text = staged->block->data;
+    /* The write lock keeps the id map, the ends of versions and visible_seq one step; stage has checked the
+     * bytes, so the decoder cannot fail here. */
+    pthread_rwlock_wrlock(&memtable->lock);
+    assert(seq > memtable->visible_seq);
+    vdb_status status = vdb_batch_open(&batch, staged->payload, staged->payload_bytes, memtable->dimension, NULL);
+    while (status == VDB_OK) {
+        status = vdb_batch_next(&batch, &op, &more, NULL);
+        if (status != VDB_OK || !more) {
+            break;
+        }
+        if (op.kind == VDB_OP_UPSERT) {
+            uint32_t slot = memtable->slot_count++;
+            fill_row(memtable, slot, seq, &op, &text);
+            const struct vdb_id *id = &row_at(memtable, slot)->id;
+            end_version(memtable, vdb_idmap_put(&memtable->ids, id, slot, id_of, memtable), seq);
+            memtable->live++;
+            changed++;
+        } else {
+            changed += end_version(memtable, vdb_idmap_find(&memtable->ids, &op.id, id_of, memtable), seq);
+        }
+    }
+    assert(status == VDB_OK);
+    memtable->reserved -= staged->upserts;
+    memtable->visible_seq = seq;
+    memtable->memory_bytes += sizeof(struct block) + staged->block->bytes;
+    staged->block->next = memtable->blocks;
+    memtable->blocks = staged->block;
+    pthread_rwlock_unlock(&memtable->lock);
+    free(staged);
+    return changed;
+}
+
+static void pin_locked(struct vdb_memtable *memtable, struct vdb_memtable_view *view)
+{
+    *view = (struct vdb_memtable_view){
+        .seq = memtable->visible_seq,
+        .slot_count = memtable->slot_count,
+        .dead_count = memtable->dead,
+        .chunk_shift = memtable->chunk_shift,
+        .stride_bytes = memtable->stride_bytes,
+        .vector_chunks = (const void *const *)memtable->vectors.chunks,
+        .row_chunks = (struct vdb_row *const *)(void *)memtable->rows.chunks,
+    };
+}
+
+void vdb_memtable_pin(struct vdb_memtable *memtable, struct vdb_memtable_view *view)
+{
+    pthread_rwlock_rdlock(&memtable->lock);
+    pin_locked(memtable, view);
+    pthread_rwlock_unlock(&memtable->lock);
+}
+
+void vdb_memtable_find(struct vdb_memtable *memtable, const struct vdb_id *ids, size_t count,
+                       struct vdb_memtable_view *view, uint32_t *slots)
+{
+    pthread_rwlock_rdlock(&memtable->lock);
+    pin_locked(memtable, view);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t slot = vdb_idmap_find(&memtable->ids, &ids[i], id_of, memtable);
+        slots[i] = slot != VDB_SLOT_NONE && vdb_view_sees(view, slot) ? slot : VDB_SLOT_NONE;
+    }
+    pthread_rwlock_unlock(&memtable->lock);
+}
+
+void vdb_memtable_get_stats(struct vdb_memtable *memtable, struct vdb_memtable_stats *out)
+{
+    pthread_rwlock_rdlock(&memtable->lock);
+    *out = (struct vdb_memtable_stats){
+        .live = memtable->live,
+        .dead = memtable->dead,
+        .memory_bytes = memtable->memory_bytes + memtable->ids.capacity * 16,
+        .last_seq = memtable->visible_seq,
+    };
+    pthread_rwlock_unlock(&memtable->lock);
+}

@@ -1,0 +1,98 @@
+/* memtable.h: the rows of a collection in memory, every version of them: multi-version, append-only.
+ *
+ * A write goes in two steps, in Redis vector sets' manner: `stage` may fail and shows nothing; `publish` cannot
+ * fail. Live writes stage, log, publish; recovery stages and publishes what the log holds: the same two
+ * functions.
+ *
+ *   M1  A row never changes once published, but for seq_to, which goes from "live" to a number once.
+ *   M2  A version is visible to a view of sequence number S when seq_from <= S < seq_to.
+ *   M3  Batches are published in the order of their sequence numbers, each at once: a view pinned at S sees all
+ * of the batches up to S and nothing of later ones. M4  For each id at most one version is visible in any view.
+ *   M5  Chunks never move: rows [0, slot_count) of a view stay readable, without a lock, while the memtable
+ * lives.
+ *
+ * Threads: locked. stage from many threads; publish one at a time (the store's turnstile); views from any thread.
+ */
+#ifndef VDB_STORAGE_MEMTABLE_H
+#define VDB_STORAGE_MEMTABLE_H
+
+#include <stdatomic.h>
+
+#include "base/bytes.h"
+#include "base/err.h"
+#include "id.h"
+
+#define VDB_SEQ_LIVE UINT64_MAX
+
+struct vdb_memtable;
+struct vdb_staged; /* a checked batch with its memory reserved */
+
+/* One version of one point. Immutable but for seq_to. */
+struct vdb_row {
+    uint64_t seq_from;
+    _Atomic uint64_t seq_to; /* VDB_SEQ_LIVE while it is the newest */
+    struct vdb_id id;
+    struct vdb_str metadata; /* canonical compact JSON object */
+};
+
+/* A pinned state: plain data, nothing to release (the memtable outlives it by the collection's reference). */
+struct vdb_memtable_view {
+    uint64_t seq;
+    uint32_t slot_count; /* versions that may be visible are among slots [0, slot_count) */
+    uint32_t dead_count; /* of them, not visible at seq */
+    unsigned chunk_shift;
+    size_t stride_bytes;              /* between vectors, a multiple of 64 */
+    const void *const *vector_chunks; /* slot s: chunk s >> chunk_shift */
+    struct vdb_row *const *row_chunks;
+};
+
+struct vdb_memtable *vdb_memtable_create(uint32_t dimension); /* NULL when memory is short */
+void vdb_memtable_destroy(struct vdb_memtable *memtable);
+
+/* Decodes a batch and takes all the memory its publication needs. payload is borrowed until publish or discard.
+ * VDB_CORRUPT for malformed bytes, VDB_NO_MEMORY, VDB_LIMIT when the collection is full. */
+vdb_status vdb_memtable_stage(struct vdb_memtable *memtable, const void *payload, size_t bytes,
+                              struct vdb_staged **out, struct vdb_err *err) VDB_MUST_CHECK;
+
+/* Makes the batch visible as of seq (M3) and frees `staged`. Returns how many points it changed: upserts, and
+ * deletes of points that were there. */
+uint64_t vdb_memtable_publish(struct vdb_memtable *memtable, struct vdb_staged *staged, uint64_t seq);
+
+/* Frees a batch that will not be published. NULL allowed. */
+void vdb_memtable_discard(struct vdb_memtable *memtable, struct vdb_staged *staged);
+
+void vdb_memtable_pin(struct vdb_memtable *memtable, struct vdb_memtable_view *view);
+
+static inline struct vdb_row *vdb_view_row(const struct vdb_memtable_view *view, uint32_t slot)
+{
+    return &view->row_chunks[slot >> view->chunk_shift][slot & ((1u << view->chunk_shift) - 1)];
+}
+
+static inline const float *vdb_view_vector(const struct vdb_memtable_view *view, uint32_t slot)
+{
+    const char *chunk = view->vector_chunks[slot >> view->chunk_shift];
+    return (const float *)(const void *)(chunk + (slot & ((1u << view->chunk_shift) - 1)) * view->stride_bytes);
+}
+
+/* M2 */
+static inline bool vdb_view_sees(const struct vdb_memtable_view *view, uint32_t slot)
+{
+    const struct vdb_row *row = vdb_view_row(view, slot);
+    return row->seq_from <= view->seq && view->seq < atomic_load_explicit(&row->seq_to, memory_order_relaxed);
+}
+
+/* Pins a view and finds, as of it, the slots of ids[0..count): slots[i] is VDB_SLOT_NONE (idmap.h) for absent
+ * ones. */
+void vdb_memtable_find(struct vdb_memtable *memtable, const struct vdb_id *ids, size_t count,
+                       struct vdb_memtable_view *view, uint32_t *slots);
+
+struct vdb_memtable_stats {
+    uint64_t live; /* points */
+    uint64_t dead; /* versions that no new view sees */
+    uint64_t memory_bytes;
+    uint64_t last_seq;
+};
+
+void vdb_memtable_get_stats(struct vdb_memtable *memtable, struct vdb_memtable_stats *out);
+
+#endif

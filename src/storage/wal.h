@@ -1,0 +1,71 @@
+/* wal.h: the write-ahead log of one collection: appended by many threads, synced in groups, replayed at open.
+ *
+ *     writer:  vdb_wal_append (gets its sequence number) -> vdb_wal_wait (returns when the record is on the disk)
+ *
+ * Group commit: whoever waits first while no sync is running becomes the leader. It takes all records queued so
+ * far, seals them (offsets, chain, checksums), writes them with one write, calls sync once, and wakes everyone.
+ * Records that arrive meanwhile form the next group.
+ *
+ *     idle --append--> queued --leader takes--> writing --write_at ok--> syncing --sync ok--> durable
+ *                                                  |                        |
+ *                                                  +------- fails ----------+--> failed (for good: E3)
+ *
+ * After a failed write or sync nothing more is ever acknowledged by this handle: the log's end is unknown until
+ * the next open scans it. Threads: locked (one mutex).
+ */
+#ifndef VDB_STORAGE_WAL_H
+#define VDB_STORAGE_WAL_H
+
+#include "env/env.h"
+#include "wal_format.h"
+
+struct vdb_wal;
+
+struct vdb_wal_options {
+    uint64_t segment_bytes; /* a new segment begins once one is this large; 0: the default, 64 MiB */
+};
+
+/* What recovery found. */
+struct vdb_wal_recovery {
+    uint64_t segments;
+    uint64_t records; /* batches handed to the callback */
+    uint64_t bytes;   /* read */
+    uint64_t torn_bytes_cut;
+};
+
+struct vdb_wal_stats {
+    uint64_t syncs;
+    uint64_t bytes_written;
+    uint64_t log_bytes; /* of all live segments */
+};
+
+/* Creates DIR with segment 0 in it, durable when this returns (DIR's own name is the caller's to sync). */
+vdb_status vdb_wal_create(struct vdb_env *env, const char *dir, const uint8_t uuid[VDB_UUID_BYTES],
+                          struct vdb_err *err) VDB_MUST_CHECK;
+
+/* Replays all batches of the segments from number `first` on through fn, cuts a torn tail, makes what it replayed
+ * durable, and is ready to append. VDB_CORRUPT names file and byte; nothing has been changed then. */
+vdb_status vdb_wal_open(struct vdb_env *env, const char *dir, const uint8_t uuid[VDB_UUID_BYTES], uint64_t first,
+                        const struct vdb_wal_options *options, vdb_wal_record_fn *fn, void *ctx,
+                        struct vdb_wal **out, struct vdb_wal_recovery *recovery,
+                        struct vdb_err *err) VDB_MUST_CHECK;
+
+/* Queues a batch and gives it the next sequence number. VDB_READ_ONLY after a failure; VDB_NO_MEMORY leaves the
+ * log as it was. */
+vdb_status vdb_wal_append(struct vdb_wal *wal, const void *payload, size_t bytes, uint64_t *seq,
+                          struct vdb_err *err) VDB_MUST_CHECK;
+
+/* Returns once the record of that sequence number is durable, or with why it will not be. */
+vdb_status vdb_wal_wait(struct vdb_wal *wal, uint64_t seq, struct vdb_err *err) VDB_MUST_CHECK;
+
+/* The sequence number of the last record that is durable. */
+uint64_t vdb_wal_durable_seq(struct vdb_wal *wal);
+
+void vdb_wal_get_stats(struct vdb_wal *wal, struct vdb_wal_stats *out);
+
+/* Frees the handle. With `mark`, first seals the end with a mark record (W4), so that damage to the last batch
+ * can be told from a torn tail; failing to write it loses nothing. No other thread may use the log any more. NULL
+ * allowed. */
+void vdb_wal_close(struct vdb_wal *wal, bool mark);
+
+#endif

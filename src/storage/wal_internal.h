@@ -1,0 +1,48 @@
+/* wal_internal.h: the log's state, shared by wal.c (append, group commit) and wal_recover.c (open). Nobody else.
+ */
+#ifndef VDB_STORAGE_WAL_INTERNAL_H
+#define VDB_STORAGE_WAL_INTERNAL_H
+
+#include <pthread.h>
+
+#include "base/limits.h"
+#include "wal.h"
+
+struct vdb_wal {
+    struct vdb_env *env;
+    char *dir;
+    uint8_t uuid[VDB_UUID_BYTES];
+    uint64_t segment_bytes;
+
+    pthread_mutex_t mutex; /* guards all below, but for the leader's own fields */
+    pthread_cond_t changed;
+    struct vdb_buf queue; /* records not yet taken by a leader */
+    struct vdb_buf spare; /* memory kept for the next queue */
+    uint64_t next_seq;
+    uint64_t durable_seq;
+    bool leading;      /* a leader is writing */
+    bool unmarked;     /* something may stand in the log that no mark covers */
+    vdb_status failed; /* why writes stopped; VDB_OK while they go on */
+    struct vdb_err failure;
+    uint64_t syncs;
+    uint64_t bytes_written; /* since open */
+    uint64_t log_bytes;     /* of all live segments */
+
+    /* The leader's: touched by one thread at a time, the one that set `leading`. */
+    struct vdb_file *file;
+    uint32_t number;
+    uint32_t last_crc;
+    uint64_t file_bytes;
+};
+
+struct vdb_wal *vdb_wal_new(struct vdb_env *env, const char *dir, const struct vdb_wal_options *options);
+
+/* DIR/segment_000007.wal */
+vdb_status vdb_wal_segment_path(char out[VDB_LIMIT_PATH_BYTES_MAX], const char *dir, uint32_t number,
+                                struct vdb_err *err) VDB_MUST_CHECK;
+
+/* Creates (or replaces) a segment that holds only its header, durable with its name. */
+vdb_status vdb_wal_segment_create(struct vdb_env *env, const char *dir, const struct vdb_wal_header *header,
+                                  struct vdb_file **out, uint32_t *crc, struct vdb_err *err) VDB_MUST_CHECK;
+
+#endif

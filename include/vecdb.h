@@ -1,0 +1,256 @@
+/* vecdb.h: VecDB embedded in your process. The only installed header; C99; reads top to bottom as a manual.
+ *
+ *     vecdb_error err;
+ *     vecdb *db;
+ *     if (vecdb_open("./data", NULL, &db, &err) != VECDB_OK) { puts(err.message); return 1; }
+ *
+ * 1 Basics   2 Open and close   3 Collections   4 Points   5 Search   6 Statistics
+ *
+ * The directory you open here is the same one that `vecdb-server` serves and the `vecdb` command reads. One
+ * process has it open at a time; any number of threads of that process may use the handle at once.
+ */
+#ifndef VECDB_H
+#define VECDB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define VECDB_API __attribute__((visibility("default")))
+#else
+#define VECDB_API
+#endif
+
+/* ---- 1 Basics ------------------------------------------------------------------------------------------------
+ */
+
+#define VECDB_VERSION_MAJOR 0
+#define VECDB_VERSION_MINOR 1
+#define VECDB_VERSION_PATCH 0
+
+/* "0.1.0": of the library that is linked, not of this header. */
+VECDB_API const char *vecdb_version(void);
+
+/* Every call that can fail returns one of these and, on failure, fills the vecdb_error you passed (or NULL).
+ * Numbers are pinned; new ones are added at the end. */
+typedef enum vecdb_status {
+    VECDB_OK = 0,
+    VECDB_INVALID = 1,   /* your input breaks a rule; the message names field, value and limit */
+    VECDB_NOT_FOUND = 2, /* no such collection */
+    VECDB_EXISTS = 3,    /* a collection of that name is there */
+    VECDB_LIMIT = 4,     /* past a documented limit */
+    VECDB_BUSY = 5,      /* the directory is open in another process or handle */
+    VECDB_IO = 6,        /* the disk or system failed */
+    VECDB_CORRUPT = 7,   /* stored bytes fail their checksum; the message names file and offset */
+    VECDB_NO_SPACE = 8,  /* the disk is full */
+    VECDB_NO_MEMORY = 9,
+    VECDB_UNSUPPORTED = 10, /* a valid request that this version does not do */
+    VECDB_READ_ONLY = 11,   /* a write or sync failed earlier: reads go on, writes stopped until reopened */
+    VECDB_VERSION = 12,     /* written by a newer version of VecDB */
+    VECDB_CANCELLED = 13
+} vecdb_status;
+
+typedef struct vecdb_error {
+    vecdb_status status;
+    char message[512]; /* one line, NUL-terminated */
+} vecdb_error;
+
+/* "invalid argument", ...; never NULL. */
+VECDB_API const char *vecdb_status_text(vecdb_status status);
+
+/* ---- 2 Open and close ----------------------------------------------------------------------------------------
+ */
+
+typedef struct vecdb vecdb;
+
+/* Zero-initialise; 0 means the default. */
+typedef struct vecdb_options {
+    int must_exist; /* 1: VECDB_NOT_FOUND instead of creating the directory */
+} vecdb_options;
+
+/* Opens the data directory at `path`, creating it when missing, and recovers what an earlier process
+ * acknowledged. options may be NULL. Errors: BUSY (in use), CORRUPT (names file and offset), VERSION, IO, INVALID
+ * (VECDB_CPU). */
+VECDB_API vecdb_status vecdb_open(const char *path, const vecdb_options *options, vecdb **out, vecdb_error *err);
+
+/* Closes the handle; call it when no other thread uses it any more. Everything acknowledged is already on disk,
+ * so this may also never be called (a killed process loses nothing). NULL is allowed. */
+VECDB_API void vecdb_close(vecdb *db);
+
+/* ---- 3 Collections -------------------------------------------------------------------------------------------
+ */
+
+typedef enum vecdb_metric {
+    VECDB_L2 = 0,     /* Euclidean distance; lower is nearer */
+    VECDB_COSINE = 1, /* 1 - cosine; lower is nearer; the zero vector is refused */
+    VECDB_DOT = 2,    /* inner product; HIGHER is nearer */
+    VECDB_L1 = 3      /* sum of absolute differences; lower is nearer */
+} vecdb_metric;
+
+/* "l2", "cosine", "dot", "l1" */
+VECDB_API const char *vecdb_metric_name(vecdb_metric metric);
+
+typedef struct vecdb_collection_config {
+    const char *name;   /* [A-Za-z0-9][A-Za-z0-9_.-]{0,63} */
+    uint32_t dimension; /* 1..65536 */
+    vecdb_metric metric;
+    const char *index; /* "flat" (exact), or NULL for the default, which is flat in this version */
+} vecdb_collection_config;
+
+typedef struct vecdb_collection_info {
+    char name[65];
+    uint32_t dimension;
+    vecdb_metric metric;
+    char index[16];
+    uint64_t count;        /* live points */
+    uint64_t last_seq;     /* sequence number of the newest visible write */
+    uint64_t memory_bytes; /* held for rows, ids and metadata */
+    uint64_t log_bytes;    /* write-ahead log on disk */
+} vecdb_collection_info;
+
+/* Durable when it returns. Errors: EXISTS, INVALID, LIMIT. */
+VECDB_API vecdb_status vecdb_create_collection(vecdb *db, const vecdb_collection_config *config,
+                                               vecdb_error *err);
+
+/* Removes the collection and its data; searches that run finish first on what they pinned. NOT_FOUND when absent.
+ */
+VECDB_API vecdb_status vecdb_drop_collection(vecdb *db, const char *name, vecdb_error *err);
+
+VECDB_API vecdb_status vecdb_get_collection(vecdb *db, const char *name, vecdb_collection_info *out,
+                                            vecdb_error *err);
+
+/* *out is an array of *count entries in name order, yours to free with vecdb_free. */
+VECDB_API vecdb_status vecdb_list_collections(vecdb *db, vecdb_collection_info **out, size_t *count,
+                                              vecdb_error *err);
+
+VECDB_API void vecdb_free(void *memory);
+
+/* ---- 4 Points ------------------------------------------------------------------------------------------------
+ */
+
+/* An id is an unsigned 64-bit integer or a UTF-8 string of 1..255 bytes; both kinds may live in one collection
+ * and never collide (42 and "42" are two points). Order: integers by value, then strings by their bytes. */
+typedef struct vecdb_id {
+    const char *text; /* NULL: the id is `number` */
+    size_t text_bytes;
+    uint64_t number;
+} vecdb_id;
+
+static inline vecdb_id vecdb_id_number(uint64_t number)
+{
+    vecdb_id id = {NULL, 0, 0};
+    id.number = number;
+    return id;
+}
+
+typedef struct vecdb_point {
+    vecdb_id id;
+    const float *vector;  /* dimension floats, all finite */
+    const char *metadata; /* a JSON object as UTF-8 text; NULL for none. Up to 1 MiB in compact form */
+    size_t metadata_bytes;
+} vecdb_point;
+
+typedef struct vecdb_write_result {
+    uint64_t seq;     /* the batch's sequence number; 0 when nothing was written */
+    uint64_t changed; /* upsert: points written; delete: points that were there */
+} vecdb_write_result;
+
+/* Writes a batch: all of it or nothing, on disk (fdatasync) when it returns VECDB_OK. A point whose id is there
+ * is replaced whole. When one id comes twice in a batch the later one stands. count 1..10000, 64 MiB together. On
+ * any error nothing of the batch is visible; the message names the point by its position. result may be NULL. If
+ * the status is IO, NO_SPACE or READ_ONLY the batch was not acknowledged and its fate shows at the next open. */
+VECDB_API vecdb_status vecdb_upsert(vecdb *db, const char *collection, const vecdb_point *points, size_t count,
+                                    vecdb_write_result *result, vecdb_error *err);
+
+/* Deletes by id, with the same guarantees. Ids that are not there are no error. */
+VECDB_API vecdb_status vecdb_delete(vecdb *db, const char *collection, const vecdb_id *ids, size_t count,
+                                    vecdb_write_result *result, vecdb_error *err);
+
+/* A list of points, from get or search. Its pointers stay valid until vecdb_result_free. */
+typedef struct vecdb_result vecdb_result;
+
+typedef struct vecdb_hit {
+    vecdb_id id;
+    double score;         /* search only: see vecdb_metric */
+    const float *vector;  /* NULL unless asked for */
+    const char *metadata; /* compact JSON object, not NUL-terminated; "{}" when none was given */
+    size_t metadata_bytes;
+} vecdb_hit;
+
+VECDB_API size_t vecdb_result_count(const vecdb_result *result);
+VECDB_API const vecdb_hit *vecdb_result_hits(const vecdb_result *result);
+VECDB_API void vecdb_result_free(vecdb_result *result);
+
+/* The points of those ids that are there, in the order asked, all as of one moment. count 1..10000. */
+VECDB_API vecdb_status vecdb_get(vecdb *db, const char *collection, const vecdb_id *ids, size_t count,
+                                 vecdb_result **out, vecdb_error *err);
+
+/* Live points; with a filter (see section 5, NULL for none) those that match. */
+VECDB_API vecdb_status vecdb_count(vecdb *db, const char *collection, const char *filter, size_t filter_bytes,
+                                   uint64_t *out, vecdb_error *err);
+
+/* ---- 5 Search ------------------------------------------------------------------------------------------------
+ */
+
+/* A filter is JSON over metadata (docs/filters.md):
+ *     {"field": "section", "op": "==", "value": "graphics"}
+ *     {"and": [{"field": "size", "op": "<", "value": 1000}, {"not": {"field": "tags", "op": "contains", "value":
+ * "x"}}]} op: == != < <= > >= in contains exists. A field that is missing or null matches no comparison. */
+typedef struct vecdb_search_request {
+    const float *vector; /* dimension floats, all finite */
+    uint32_t dimension;  /* of vector: checked against the collection's */
+    uint32_t k;          /* 1..16384; fewer come back when fewer match */
+    const char *filter;  /* NULL: none */
+    size_t filter_bytes;
+    int with_vector;      /* 1: hits carry their vectors */
+    int without_metadata; /* 1: hits' metadata is NULL */
+} vecdb_search_request;
+
+/* How an answer came about. */
+typedef struct vecdb_explain {
+    char plan[32];         /* "flat scan", "flat scan, filtered" */
+    uint64_t rows;         /* in the view that was searched, dead versions included */
+    uint64_t rows_allowed; /* live and past the filter */
+    uint64_t distances_computed;
+    uint64_t filter_ns;
+    uint64_t search_ns;
+    uint64_t total_ns;
+} vecdb_explain;
+
+/* The k nearest, nearest first, equal distances in id order, all from one consistent view of the collection. */
+VECDB_API vecdb_status vecdb_search(vecdb *db, const char *collection, const vecdb_search_request *request,
+                                    vecdb_result **out, vecdb_error *err);
+
+/* How a search result came about; zeros for a result of vecdb_get. */
+VECDB_API const vecdb_explain *vecdb_result_explain(const vecdb_result *result);
+
+/* ---- 6 Statistics --------------------------------------------------------------------------------------------
+ */
+
+typedef struct vecdb_stats {
+    uint64_t collections;
+    uint64_t points;
+    uint64_t memory_bytes;
+    uint64_t log_bytes;
+    uint64_t writes;             /* acknowledged batches since open */
+    uint64_t syncs;              /* fdatasync calls since open; writes / syncs is the group size */
+    uint64_t log_bytes_written;  /* since open */
+    uint64_t searches;           /* since open */
+    uint64_t distances_computed; /* since open */
+    uint64_t recovered_batches;  /* replayed at open */
+    uint64_t recovery_ns;
+    uint64_t torn_bytes_cut; /* unacknowledged tail bytes cut at open */
+    const char *cpu;         /* "scalar", "avx2" or "avx512": the kernels in use */
+} vecdb_stats;
+
+VECDB_API void vecdb_get_stats(vecdb *db, vecdb_stats *out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,29 @@
+/* database_handle.h: what is behind the opaque types of vecdb.h, and the bridge between its values and ours. */
+#ifndef VDB_API_DATABASE_HANDLE_H
+#define VDB_API_DATABASE_HANDLE_H
+
+#include <stdatomic.h>
+
+#include "collection/database.h"
+#include "vecdb.h"
+
+struct vecdb {
+    struct vdb_database *database;
+};
+
+/* Copies an outcome to the user's error (may be NULL) and returns it as a public status. */
+vecdb_status vdb_api_report(vdb_status status, const struct vdb_err *from, vecdb_error *to);
+
+/* Takes ownership of hits->hits and of one reference to the collection, which keeps what the hits point to alive.
+ * On failure both are released. */
+vdb_status vdb_result_create(struct vdb_collection *collection, struct vdb_hits *hits, bool with_vector,
+                             bool with_metadata, vecdb_result **out, struct vdb_err *err) VDB_MUST_CHECK;
+
+static inline struct vdb_id vdb_api_id(const vecdb_id *id)
+{
+    /* A length past 32 bits must not wrap into an allowed one. */
+    uint32_t text_bytes = id->text_bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)id->text_bytes;
+    return (struct vdb_id){id->text, id->text != NULL ? text_bytes : 0, id->text != NULL ? 0 : id->number};
+}
+
+#endif

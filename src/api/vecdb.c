@@ -1,0 +1,346 @@
+/* vecdb.c: implements include/vecdb.h over the collection floor: checks pointers, converts values, reports
+ * errors. */
+#include "vecdb.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "base/mem.h"
+#include "database_handle.h"
+#include "distance/cpu.h"
+
+#define STRINGIFY_(x) #x
+#define STRINGIFY(x)  STRINGIFY_(x)
+
+/* The public numbers are the inner ones. */
+#define VDB_STATUS_SAME(name, number, text)                                                                      \
+    _Static_assert((int)VECDB_##name == (int)VDB_##name && (int)VDB_##name == (number), "status numbers "        \
+                                                                                        "differ");
+VDB_STATUS_LIST(VDB_STATUS_SAME)
+_Static_assert((int)VECDB_L2 == (int)VDB_METRIC_L2 && (int)VECDB_COSINE == (int)VDB_METRIC_COSINE &&
+                   (int)VECDB_DOT == (int)VDB_METRIC_DOT && (int)VECDB_L1 == (int)VDB_METRIC_L1,
+               "metric numbers differ");
+
+#define INDEX_DEFAULT "flat"
+
+const char *vecdb_version(void)
+{
+    return STRINGIFY(VECDB_VERSION_MAJOR) "." STRINGIFY(VECDB_VERSION_MINOR) "." STRINGIFY(VECDB_VERSION_PATCH);
+}
+
+const char *vecdb_status_text(vecdb_status status)
+{
+    return vdb_status_text((vdb_status)status);
+}
+
+const char *vecdb_metric_name(vecdb_metric metric)
+{
+    return vdb_metric_name((vdb_metric)metric);
+}
+
+vecdb_status vdb_api_report(vdb_status status, const struct vdb_err *from, vecdb_error *to)
+{
+    if (to != NULL) {
+        to->status = (vecdb_status)status;
+        snprintf(to->message, sizeof to->message, "%s", status == VDB_OK ? "" : from->text);
+    }
+    return (vecdb_status)status;
+}
+
+vecdb_status vecdb_open(const char *path, const vecdb_options *options, vecdb **out, vecdb_error *err)
+{
+    struct vdb_err inner = {0};
+    vdb_status status = vdb_cpu_check(&inner);
+    struct vecdb *db = vdb_calloc(1, sizeof *db);
+    if (status == VDB_OK && db == NULL) {
+        status = vdb_err_no_memory(&inner, "a database handle");
+    }
+    if (status == VDB_OK) {
+        status = vdb_database_open(vdb_env_posix(), path, options != NULL && options->must_exist != 0,
+                                   &db->database, &inner);
+    }
+    if (status != VDB_OK) {
+        free(db);
+        return vdb_api_report(status, &inner, err);
+    }
+    *out = db;
+    return vdb_api_report(VDB_OK, &inner, err);
+}
+
+void vecdb_close(vecdb *db)
+{
+    if (db != NULL) {
+        vdb_database_close(db->database);
+        free(db);
+    }
+}
+
+void vecdb_free(void *memory)
+{
+    free(memory);
+}
+
+/* ---- Collections ---- */
+
+vecdb_status vecdb_create_collection(vecdb *db, const vecdb_collection_config *config, vecdb_error *err)
+{
+    struct vdb_err inner = {0};
+    struct vdb_schema schema = {.dimension = config->dimension, .metric = (vdb_metric)config->metric};
+    const char *index = config->index != NULL ? config->index : INDEX_DEFAULT;
+    vdb_status status = vdb_schema_check_name(config->name, &inner);
+    if (status == VDB_OK && strlen(index) >= sizeof schema.index) {
+        status = vdb_err_set(&inner, VDB_UNSUPPORTED, "index type: \"%.80s\" is not in this version; it has flat",
+                             index);
+    }
+    if (status == VDB_OK) {
+        snprintf(schema.name, sizeof schema.name, "%s", config->name);
+        snprintf(schema.index, sizeof schema.index, "%s", index);
+        status = vdb_database_create(db->database, &schema, &inner);
+    }
+    return vdb_api_report(status, &inner, err);
+}
+
+vecdb_status vecdb_drop_collection(vecdb *db, const char *name, vecdb_error *err)
+{
+    struct vdb_err inner = {0};
+    vdb_status status = name != NULL ? vdb_database_drop(db->database, name, &inner)
+                                     : vdb_err_set(&inner, VDB_INVALID, "collection: no name given");
+    return vdb_api_report(status, &inner, err);
+}
+
+static void fill_info(struct vdb_collection *collection, vecdb_collection_info *out)
+{
+    const struct vdb_schema *schema = vdb_collection_schema(collection);
+    struct vdb_memtable_stats rows;
+    struct vdb_store_stats store;
+    vdb_memtable_get_stats(vdb_store_memtable(vdb_collection_store(collection)), &rows);
+    vdb_store_get_stats(vdb_collection_store(collection), &store);
+    memset(out, 0, sizeof *out);
+    snprintf(out->name, sizeof out->name, "%s", schema->name);
+    snprintf(out->index, sizeof out->index, "%s", schema->index);
+    out->dimension = schema->dimension;
+    out->metric = (vecdb_metric)schema->metric;
+    out->count = rows.live;
+    out->last_seq = rows.last_seq;
+    out->memory_bytes = rows.memory_bytes;
+    out->log_bytes = store.wal.log_bytes;
+}
+
+vecdb_status vecdb_get_collection(vecdb *db, const char *name, vecdb_collection_info *out, vecdb_error *err)
+{
+    struct vdb_err inner = {0};
+    struct vdb_collection *collection;
+    vdb_status status = vdb_database_get(db->database, name, &collection, &inner);
+    if (status == VDB_OK) {
+        fill_info(collection, out);
+        vdb_collection_unref(collection);
+    }
+    return vdb_api_report(status, &inner, err);
+}
+
+vecdb_status vecdb_list_collections(vecdb *db, vecdb_collection_info **out, size_t *count, vecdb_error *err)
+{
+    struct vdb_err inner = {0};
+    struct vdb_collection **list = NULL;
+    vecdb_collection_info *infos = NULL;
+    vdb_status status = vdb_database_list(db->database, &list, count, &inner);
+    if (status == VDB_OK) {
+        infos = vdb_calloc(*count, sizeof *infos);
+        for (size_t i = 0; i < *count; i++) {
+            if (infos != NULL) {
+                fill_info(list[i], &infos[i]);
+            }
+            vdb_collection_unref(list[i]);
+        }
+        status = infos != NULL ? VDB_OK : vdb_err_no_memory(&inner, "a listing");
+    }
+    free(list);
+    *out = infos;
+    return vdb_api_report(status, &inner, err);
+}
+
+/* ---- Points ---- */
+
+static vdb_status check_array(const void *array, size_t count, const char *what, struct vdb_err *err)
+{
+    if (array == NULL && count > 0) {
+        return vdb_err_set(err, VDB_INVALID, "%s: NULL with a count of %zu", what, count);
+    }
+    if (count > VDB_LIMIT_BATCH_POINTS_MAX) {
+        return vdb_err_set(err, VDB_LIMIT, "%s: %zu in one batch, at most %u are allowed", what, count,
+                           VDB_LIMIT_BATCH_POINTS_MAX);
+    }
+    return VDB_OK;
+}
+
+static vdb_status copy_ids(const vecdb_id *ids, size_t count, struct vdb_id **out, struct vdb_err *err)
+{
+    VDB_TRY(check_array(ids, count, "ids", err));
+    *out = vdb_calloc(count, sizeof **out);
+    if (*out == NULL) {
+        return vdb_err_no_memory(err, "ids");
+    }
+    for (size_t i = 0; i < count; i++) {
+        (*out)[i] = vdb_api_id(&ids[i]);
+    }
+    return VDB_OK;
+}
+
+static vecdb_status finish_write(vdb_status status, struct vdb_collection *collection,
+                                 const struct vdb_write_result *written, vecdb_write_result *result,
+                                 const struct vdb_err *inner, vecdb_error *err)
+{
+    vdb_collection_unref(collection);
+    if (result != NULL) {
+        bool done = status == VDB_OK;
+        *result = (vecdb_write_result){done ? written->seq : 0, done ? written->changed : 0};
+    }
+    return vdb_api_report(status, inner, err);
+}
+
+vecdb_status vecdb_upsert(vecdb *db, const char *name, const vecdb_point *points, size_t count,
+                          vecdb_write_result *result, vecdb_error *err)
+{
+    struct vdb_err inner = {0};
+    struct vdb_collection *collection = NULL;
+    struct vdb_write_result written = {0};
+    struct vdb_point *list = NULL;
+    vdb_status status;
+    VDB_CHECK(check_array(points, count, "points", &inner));
+    VDB_CHECK(vdb_database_get(db->database, name, &collection, &inner));
+    list = vdb_calloc(count, sizeof *list);
+    if (list == NULL) {
+        status = vdb_err_no_memory(&inner, "a batch");
+        goto cleanup;
+    }
+    for (size_t i = 0; i < count; i++) {
+        list[i] = (struct vdb_point){
+            .id = vdb_api_id(&points[i].id),
+            .vector = points[i].vector,
+            .metadata = {points[i].metadata, points[i].metadata != NULL ? points[i].metadata_bytes : 0},
+        };
+    }
+    status = vdb_collection_upsert(collection, list, count, &written, &inner);
+
+cleanup:
+    free(list);
+    return finish_write(status, collection, &written, result, &inner, err);
+}
+
+vecdb_status vecdb_delete(vecdb *db, const char *name, const vecdb_id *ids, size_t count,
+                          vecdb_write_result *result, vecdb_error *err)
+{
+    struct vdb_err inner = {0};
+    struct vdb_collection *collection = NULL;
+    struct vdb_write_result written = {0};
+    struct vdb_id *list = NULL;
+    vdb_status status;
+    VDB_CHECK(copy_ids(ids, count, &list, &inner));
+    VDB_CHECK(vdb_database_get(db->database, name, &collection, &inner));
+    status = vdb_collection_delete(collection, list, count, &written, &inner);
+
+cleanup:
+    free(list);
+    return finish_write(status, collection, &written, result, &inner, err);
+}
+
+vecdb_status vecdb_get(vecdb *db, const char *name, const vecdb_id *ids, size_t count, vecdb_result **out,
+                       vecdb_error *err)
+{
+    struct vdb_err inner = {0};
+    struct vdb_collection *collection = NULL;
+    struct vdb_id *list = NULL;
+    struct vdb_hits hits;
+    vdb_status status;
+    VDB_CHECK(copy_ids(ids, count, &list, &inner));
+    VDB_CHECK(vdb_database_get(db->database, name, &collection, &inner));
+    VDB_CHECK(vdb_collection_get(collection, list, count, &hits, &inner));
+    status = vdb_result_create(collection, &hits, true, true, out, &inner);
+    collection = NULL; /* the result's now */
+
+cleanup:
+    free(list);
+    vdb_collection_unref(collection);
+    return vdb_api_report(status, &inner, err);
+}
+
+/* ---- Questions ---- */
+
+static struct vdb_str filter_text(const char *filter, size_t bytes)
+{
+    return (struct vdb_str){filter, filter != NULL ? bytes : 0};
+}
+
+vecdb_status vecdb_count(vecdb *db, const char *name, const char *filter, size_t filter_bytes, uint64_t *out,
+                         vecdb_error *err)
+{
+    struct vdb_err inner = {0};
+    struct vdb_collection *collection = NULL;
+    vdb_status status = vdb_database_get(db->database, name, &collection, &inner);
+    if (status == VDB_OK) {
+        status = vdb_collection_count(collection, filter_text(filter, filter_bytes), out, &inner);
+        vdb_collection_unref(collection);
+    }
+    return vdb_api_report(status, &inner, err);
+}
+
+vecdb_status vecdb_search(vecdb *db, const char *name, const vecdb_search_request *request, vecdb_result **out,
+                          vecdb_error *err)
+{
+    struct vdb_err inner = {0};
+    struct vdb_collection *collection = NULL;
+    struct vdb_search search = {
+        .vector = request->vector,
+        .dimension = request->dimension,
+        .k = request->k,
+        .filter = filter_text(request->filter, request->filter_bytes),
+    };
+    struct vdb_hits hits;
+    vdb_status status;
+    VDB_CHECK(vdb_database_get(db->database, name, &collection, &inner));
+    VDB_CHECK(vdb_collection_search(collection, &search, &hits, &inner));
+    status = vdb_result_create(collection, &hits, request->with_vector != 0, request->without_metadata == 0, out,
+                               &inner);
+    collection = NULL; /* the result's now */
+
+cleanup:
+    vdb_collection_unref(collection);
+    return vdb_api_report(status, &inner, err);
+}
+
+/* ---- Statistics ---- */
+
+void vecdb_get_stats(vecdb *db, vecdb_stats *out)
+{
+    struct vdb_collection **list = NULL;
+    size_t count = 0;
+    memset(out, 0, sizeof *out);
+    out->cpu = vdb_cpu_level_name(vdb_kernels_get()->level);
+    if (vdb_database_list(db->database, &list, &count, NULL) != VDB_OK) {
+        return; /* memory is short: zeros say so better than a failed scrape */
+    }
+    out->collections = count;
+    for (size_t i = 0; i < count; i++) {
+        struct vdb_memtable_stats rows;
+        struct vdb_store_stats store;
+        struct vdb_search_totals totals;
+        vdb_memtable_get_stats(vdb_store_memtable(vdb_collection_store(list[i])), &rows);
+        vdb_store_get_stats(vdb_collection_store(list[i]), &store);
+        vdb_collection_get_totals(list[i], &totals);
+        out->points += rows.live;
+        out->memory_bytes += rows.memory_bytes;
+        out->log_bytes += store.wal.log_bytes;
+        out->writes += store.writes;
+        out->syncs += store.wal.syncs;
+        out->log_bytes_written += store.wal.bytes_written;
+        out->searches += totals.searches;
+        out->distances_computed += totals.distances_computed;
+        out->recovered_batches += store.recovery.records;
+        out->recovery_ns += store.recovery_ns;
+        out->torn_bytes_cut += store.recovery.torn_bytes_cut;
+        vdb_collection_unref(list[i]);
+    }
+    free(list);
+}

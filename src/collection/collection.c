@@ -1,0 +1,101 @@
+/* collection.c: the life of a collection: open, counted use, drop. */
+#include "collection.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "collection_internal.h"
+
+vdb_status vdb_collection_open(struct vdb_env *env, const char *dir, struct vdb_collection **out,
+                               struct vdb_err *err)
+{
+    struct vdb_collection *collection = vdb_calloc(1, sizeof *collection);
+    if (collection == NULL) {
+        return vdb_err_no_memory(err, "a collection");
+    }
+    collection->env = env;
+    atomic_init(&collection->refs, 1);
+    pthread_rwlock_init(&collection->life, NULL);
+    collection->dir = vdb_strndup(dir, strlen(dir));
+    vdb_status status = VDB_OK;
+    if (collection->dir == NULL) {
+        status = vdb_err_no_memory(err, "a path");
+        goto cleanup;
+    }
+    VDB_CHECK(vdb_store_open(env, dir, NULL, &collection->store, err));
+    const struct vdb_schema *schema = vdb_store_schema(collection->store);
+    collection->index = vdb_index_find(vdb_str_of(schema->index));
+    if (collection->index == NULL) {
+        status = vdb_err_set(err, VDB_VERSION, "index \"%s\" is not known to this version", schema->index);
+        goto cleanup;
+    }
+
+cleanup:
+    if (status != VDB_OK) {
+        vdb_collection_unref(collection);
+        return status;
+    }
+    *out = collection;
+    return VDB_OK;
+}
+
+void vdb_collection_ref(struct vdb_collection *collection)
+{
+    atomic_fetch_add_explicit(&collection->refs, 1, memory_order_relaxed);
+}
+
+void vdb_collection_unref(struct vdb_collection *collection)
+{
+    if (collection == NULL || atomic_fetch_sub_explicit(&collection->refs, 1, memory_order_acq_rel) != 1) {
+        return;
+    }
+    vdb_store_close(collection->store, !collection->dropped);
+    if (collection->dropped) {
+        struct vdb_err err = {0};
+        /* What a crash or an error leaves behind here, the next open of the database removes. */
+        if (vdb_env_remove_tree(collection->env, collection->dir, &err) != VDB_OK) {
+            vdb_log(VDB_LOG_WARN, "collection", "%s: left for the next open to remove: %s", collection->dir,
+                    err.text);
+        }
+    }
+    pthread_rwlock_destroy(&collection->life);
+    free(collection->dir);
+    free(collection);
+}
+
+vdb_status vdb_collection_drop(struct vdb_collection *collection, const char *trash_dir, struct vdb_err *err)
+{
+    char *dir = vdb_strndup(trash_dir, strlen(trash_dir));
+    if (dir == NULL) {
+        return vdb_err_no_memory(err, "a path");
+    }
+    pthread_rwlock_wrlock(&collection->life);
+    vdb_status status = collection->env->ops->rename(collection->env, collection->dir, dir, err);
+    if (status == VDB_OK) {
+        collection->dropped = true;
+        free(collection->dir);
+        collection->dir = dir;
+    } else {
+        free(dir);
+    }
+    pthread_rwlock_unlock(&collection->life);
+    return status;
+}
+
+const struct vdb_schema *vdb_collection_schema(const struct vdb_collection *collection)
+{
+    return vdb_store_schema(collection->store);
+}
+
+struct vdb_store *vdb_collection_store(struct vdb_collection *collection)
+{
+    return collection->store;
+}
+
+void vdb_collection_get_totals(struct vdb_collection *collection, struct vdb_search_totals *out)
+{
+    out->searches = atomic_load_explicit(&collection->searches, memory_order_relaxed);
+    out->distances_computed = atomic_load_explicit(&collection->distances_computed, memory_order_relaxed);
+}

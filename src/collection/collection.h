@@ -1,0 +1,110 @@
+/* collection.h: one open collection: its store, its index, and the requests it answers.
+ *
+ * Collections are counted: the database holds one reference, each running request and each result another, so
+ * that a drop or close waits for nobody and frees nothing in use. Threads: locked inside; all calls from all
+ * threads.
+ */
+#ifndef VDB_COLLECTION_COLLECTION_H
+#define VDB_COLLECTION_COLLECTION_H
+
+#include "base/bytes.h"
+#include "base/err.h"
+#include "env/env.h"
+#include "storage/id.h"
+#include "storage/store.h"
+
+struct vdb_collection;
+
+/* A point as a request brings it: everything borrowed. */
+struct vdb_point {
+    struct vdb_id id;
+    const float *vector;     /* dimension floats */
+    struct vdb_str metadata; /* a JSON object as the user wrote it; data NULL: none */
+};
+
+/* A point as an answer shows it: borrowed from the collection, valid while the answer holds its reference. */
+struct vdb_hit {
+    const struct vdb_id *id;
+    const float *vector;
+    struct vdb_str metadata;
+    double score;
+};
+
+/* Opens the collection in `dir`; the caller gets the one reference. */
+vdb_status vdb_collection_open(struct vdb_env *env, const char *dir, struct vdb_collection **out,
+                               struct vdb_err *err) VDB_MUST_CHECK;
+void vdb_collection_ref(struct vdb_collection *collection);
+/* The last reference closes the store; of a dropped collection, also removes its directory. NULL allowed. */
+void vdb_collection_unref(struct vdb_collection *collection);
+
+/* Ends its life: running writes finish first, later ones get VDB_NOT_FOUND; then its directory is renamed to
+ * `trash_dir`, which is when the drop is done (the caller syncs the parent). Reads in flight go on. */
+vdb_status vdb_collection_drop(struct vdb_collection *collection, const char *trash_dir,
+                               struct vdb_err *err) VDB_MUST_CHECK;
+
+const struct vdb_schema *vdb_collection_schema(const struct vdb_collection *collection);
+struct vdb_store *vdb_collection_store(struct vdb_collection *collection);
+
+/* ---- write.c ---- */
+
+struct vdb_write_result {
+    uint64_t seq;
+    uint64_t changed;
+};
+
+/* Checks, encodes, logs and publishes a batch: durable and visible on VDB_OK, nothing of it otherwise. */
+vdb_status vdb_collection_upsert(struct vdb_collection *collection, const struct vdb_point *points, size_t count,
+                                 struct vdb_write_result *result, struct vdb_err *err) VDB_MUST_CHECK;
+vdb_status vdb_collection_delete(struct vdb_collection *collection, const struct vdb_id *ids, size_t count,
+                                 struct vdb_write_result *result, struct vdb_err *err) VDB_MUST_CHECK;
+
+/* Runs one encoded batch through the store unless the collection was dropped. */
+vdb_status vdb_collection_write(struct vdb_collection *collection, const void *payload, size_t bytes,
+                                struct vdb_write_result *result, struct vdb_err *err) VDB_MUST_CHECK;
+
+/* ---- search.c ---- */
+
+struct vdb_explain {
+    const char *plan; /* static text */
+    uint64_t rows;
+    uint64_t rows_allowed;
+    uint64_t distances_computed;
+    uint64_t filter_ns;
+    uint64_t search_ns;
+    uint64_t total_ns;
+};
+
+/* Hits in order. The caller frees `hits` with free(). */
+struct vdb_hits {
+    struct vdb_hit *hits;
+    size_t count;
+    struct vdb_explain explain;
+};
+
+struct vdb_search {
+    const float *vector;
+    size_t dimension; /* of vector */
+    uint32_t k;
+    struct vdb_str filter; /* data NULL: none */
+};
+
+vdb_status vdb_collection_search(struct vdb_collection *collection, const struct vdb_search *search,
+                                 struct vdb_hits *out, struct vdb_err *err) VDB_MUST_CHECK;
+
+/* The points of those ids that are there, in the order asked. */
+vdb_status vdb_collection_get(struct vdb_collection *collection, const struct vdb_id *ids, size_t count,
+                              struct vdb_hits *out, struct vdb_err *err) VDB_MUST_CHECK;
+
+/* Live points; with a filter (data not NULL) those that match. */
+vdb_status vdb_collection_count(struct vdb_collection *collection, struct vdb_str filter, uint64_t *out,
+                                struct vdb_err *err) VDB_MUST_CHECK;
+
+/* Since open. */
+struct vdb_search_totals {
+    uint64_t searches;
+    uint64_t distances_computed;
+};
+
+void vdb_collection_get_totals(struct vdb_collection *collection, struct vdb_search_totals *out);
+
+#endif

@@ -1,0 +1,23 @@
+/* collection_internal.h: a collection's state, shared by collection.c, write.c and search.c. Nobody else. */
+#ifndef VDB_COLLECTION_COLLECTION_INTERNAL_H
+#define VDB_COLLECTION_COLLECTION_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "collection.h"
+#include "index/index.h"
+
+struct vdb_collection {
+    struct vdb_env *env;
+    char *dir; /* of the drop lock: changes when dropped */
+    struct vdb_store *store;
+    const struct vdb_index_ops *index;
+    _Atomic uint64_t refs;
+    pthread_rwlock_t life; /* read: a write is running; write: the collection is being dropped */
+    bool dropped;          /* of the life lock */
+    _Atomic uint64_t searches;
+    _Atomic uint64_t distances_computed;
+};
+
+#endif

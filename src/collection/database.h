@@ -1,0 +1,35 @@
+/* database.h: a data directory: its lock, its manifest, and its collections by name.
+ *
+ *     <data>/LOCK  <data>/metadata.json  <data>/collections/<name>/
+ *
+ * A collection exists exactly when collections/<name> does. It is made as collections/.new-<uuid> and renamed
+ * when complete; dropped by renaming it to collections/.trash-<uuid>, then removed. Names never begin with a dot,
+ * so both kinds of leftover are told apart and removed at the next open. Threads: locked inside; all calls from
+ * all threads.
+ */
+#ifndef VDB_COLLECTION_DATABASE_H
+#define VDB_COLLECTION_DATABASE_H
+
+#include "collection.h"
+
+struct vdb_database;
+
+/* VDB_NOT_FOUND with must_exist when there is no database at path. A path that holds something else is refused.
+ */
+vdb_status vdb_database_open(struct vdb_env *env, const char *path, bool must_exist, struct vdb_database **out,
+                             struct vdb_err *err) VDB_MUST_CHECK;
+void vdb_database_close(struct vdb_database *database); /* NULL allowed */
+
+vdb_status vdb_database_create(struct vdb_database *database, const struct vdb_schema *schema,
+                               struct vdb_err *err) VDB_MUST_CHECK;
+vdb_status vdb_database_drop(struct vdb_database *database, const char *name, struct vdb_err *err) VDB_MUST_CHECK;
+
+/* A reference to the collection of that name, for the caller to unref; VDB_NOT_FOUND names it. */
+vdb_status vdb_database_get(struct vdb_database *database, const char *name, struct vdb_collection **out,
+                            struct vdb_err *err) VDB_MUST_CHECK;
+
+/* References to all collections in name order: an array for the caller to free, each entry to unref. */
+vdb_status vdb_database_list(struct vdb_database *database, struct vdb_collection ***out, size_t *count,
+                             struct vdb_err *err) VDB_MUST_CHECK;
+
+#endif

@@ -1,0 +1,180 @@
+/* metrics.c: counters, histograms, and the Prometheus text format (version 0.0.4).
+ *
+ * A request counts in one bucket only; the sums that the format wants are made when it is written, so that `+Inf`
+ * and
+ * `_count` agree in every reading. Routes that nobody asked for are left out of the text.
+ */
+#include "server/metrics.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* From the cost of a lookup (0.1 ms) to far beyond a client's patience. */
+static const double bounds_seconds[VDB_METRICS_BUCKETS] = {
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0};
+
+static const unsigned statuses[VDB_METRICS_STATUSES] = {200, 201, 400, 404, 405, 409, 413,
+                                                        414, 431, 500, 501, 503, 0};
+
+void vdb_metrics_observe(struct vdb_metrics *metrics, vdb_route route, unsigned status, uint64_t duration_ns)
+{
+    size_t s = 0;
+    while (s < VDB_METRICS_STATUSES - 1 && statuses[s] != status) {
+        s++;
+    }
+    size_t b = 0;
+    double seconds = (double)duration_ns / 1e9;
+    while (b < VDB_METRICS_BUCKETS && seconds > bounds_seconds[b]) {
+        b++;
+    }
+    atomic_fetch_add_explicit(&metrics->requests[route][s], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&metrics->buckets[route][b], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&metrics->duration_ns[route], duration_ns, memory_order_relaxed);
+}
+
+/* ---- The process
+ * ----------------------------------------------------------------------------------------------- */
+
+/* Resident bytes from /proc; 0 where there is none. */
+static uint64_t resident_bytes(void)
+{
+    unsigned long long size = 0;
+    unsigned long long resident = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file != NULL) {
+        if (fscanf(file, "%llu %llu", &size, &resident) != 2) {
+            resident = 0;
+        }
+        fclose(file);
+    }
+    return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Seconds since the epoch at which the process began: the boot time plus field 22 of its stat line. */
+static double start_time(void)
+{
+    char line[1024] = "";
+    unsigned long long boot = 0;
+    unsigned long long ticks = 0;
+    FILE *file = fopen("/proc/stat", "r");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL && sscanf(line, "btime %llu", &boot) != 1) {
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    file = fopen("/proc/self/stat", "r");
+    if (file != NULL) {
+        /* The name (field 2) may hold spaces: count fields from its closing parenthesis. */
+        char *field = fgets(line, sizeof line, file) != NULL ? strrchr(line, ')') : NULL;
+        for (int i = 0; i < 20 && field != NULL; i++) {
+            field = strchr(field + 1, ' ');
+        }
+        ticks = field != NULL ? strtoull(field + 1, NULL, 10) : 0;
+        fclose(file);
+    }
+    return (double)boot + (double)ticks / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* ---- The text
+ * -------------------------------------------------------------------------------------------------- */
+
+static void put_head(struct vdb_buf *out, const char *name, const char *type, const char *help)
+{
+    vdb_buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void put_value(struct vdb_buf *out, const char *name, const char *type, const char *help, uint64_t value)
+{
+    put_head(out, name, type, help);
+    vdb_buf_printf(out, "%s %llu\n", name, (unsigned long long)value);
+}
+
+static void write_database(const vecdb_stats *stats, struct vdb_buf *out)
+{
+    put_value(out, "vecdb_collections", "gauge", "Collections.", stats->collections);
+    put_value(out, "vecdb_points", "gauge", "Live points of all collections.", stats->points);
+    put_value(out, "vecdb_memory_bytes", "gauge", "Memory held for rows, ids and metadata.", stats->memory_bytes);
+    put_value(out, "vecdb_log_bytes", "gauge", "Write-ahead logs on disk.", stats->log_bytes);
+    put_value(out, "vecdb_wal_syncs_total", "counter", "fdatasync calls on write-ahead logs.", stats->syncs);
+    put_value(out, "vecdb_wal_written_bytes_total", "counter", "Bytes written to write-ahead logs.",
+              stats->log_bytes_written);
+    put_value(out, "vecdb_writes_total", "counter", "Acknowledged write batches.", stats->writes);
+    put_value(out, "vecdb_searches_total", "counter", "Searches.", stats->searches);
+    put_value(out, "vecdb_distances_computed_total", "counter", "Distances computed by searches.",
+              stats->distances_computed);
+    put_value(out, "vecdb_recovered_batches", "gauge", "Batches replayed from logs at start.",
+              stats->recovered_batches);
+    put_value(out, "vecdb_torn_bytes_cut", "gauge", "Unacknowledged bytes cut from the ends of logs at start.",
+              stats->torn_bytes_cut);
+    put_head(out, "vecdb_recovery_seconds", "gauge", "Time that the recovery at start took.");
+    vdb_buf_printf(out, "vecdb_recovery_seconds %.6f\n", (double)stats->recovery_ns / 1e9);
+}
+
+static void write_requests(struct vdb_metrics *metrics, struct vdb_buf *out)
+{
+    put_head(out, "vecdb_http_requests_total", "counter", "Answered requests by route and status.");
+    for (int r = 0; r < VDB_ROUTE_COUNT_ALL_ROUTES; r++) {
+        for (int s = 0; s < VDB_METRICS_STATUSES; s++) {
+            uint64_t count = atomic_load_explicit(&metrics->requests[r][s], memory_order_relaxed);
+            if (count > 0) {
+                char status[16];
+                snprintf(status, sizeof status, "%u", statuses[s]);
+                vdb_buf_printf(out, "vecdb_http_requests_total{method=\"%s\",route=\"%s\",status=\"%s\"} %llu\n",
+                               vdb_routes_method((vdb_route)r), vdb_routes_path((vdb_route)r),
+                               statuses[s] != 0 ? status : "other", (unsigned long long)count);
+            }
+        }
+    }
+}
+
+static void write_durations(struct vdb_metrics *metrics, struct vdb_buf *out)
+{
+    static const char name[] = "vecdb_http_request_duration_seconds";
+    put_head(out, name, "histogram", "Time from the request's first byte handled to its last byte answered.");
+    for (int r = 0; r < VDB_ROUTE_COUNT_ALL_ROUTES; r++) {
+        uint64_t buckets[VDB_METRICS_BUCKETS + 1];
+        uint64_t total = 0;
+        for (int b = 0; b <= VDB_METRICS_BUCKETS; b++) {
+            buckets[b] = atomic_load_explicit(&metrics->buckets[r][b], memory_order_relaxed);
+            total += buckets[b];
+        }
+        if (total == 0) {
+            continue;
+        }
+        char labels[128];
+        snprintf(labels, sizeof labels, "method=\"%s\",route=\"%s\"", vdb_routes_method((vdb_route)r),
+                 vdb_routes_path((vdb_route)r));
+        uint64_t sum = 0;
+        for (int b = 0; b < VDB_METRICS_BUCKETS; b++) {
+            sum += buckets[b];
+            vdb_buf_printf(out, "%s_bucket{%s,le=\"%g\"} %llu\n", name, labels, bounds_seconds[b],
+                           (unsigned long long)sum);
+        }
+        vdb_buf_printf(out, "%s_bucket{%s,le=\"+Inf\"} %llu\n", name, labels, (unsigned long long)total);
+        vdb_buf_printf(out, "%s_sum{%s} %.9f\n", name, labels,
+                       (double)atomic_load_explicit(&metrics->duration_ns[r], memory_order_relaxed) / 1e9);
+        vdb_buf_printf(out, "%s_count{%s} %llu\n", name, labels, (unsigned long long)total);
+    }
+}
+
+void vdb_metrics_write(struct vdb_metrics *metrics, const vecdb_stats *stats, bool ready, struct vdb_buf *out)
+{
+    put_head(out, "vecdb_build_info", "gauge", "Always 1; the labels tell version and kernels.");
+    vdb_buf_printf(out, "vecdb_build_info{version=\"%s\",cpu=\"%s\"} 1\n", vecdb_version(),
+                   stats->cpu != NULL ? stats->cpu : "");
+    put_value(out, "vecdb_ready", "gauge", "1 while requests are served, 0 while the server closes.", ready);
+    write_database(stats, out);
+    put_value(out, "vecdb_http_connections", "gauge", "Open connections.", atomic_load(&metrics->connections));
+    put_value(out, "vecdb_http_requests_in_flight", "gauge", "Requests begun and not yet answered in full.",
+              atomic_load(&metrics->in_flight));
+    put_value(out, "vecdb_http_body_memory_bytes", "gauge", "Memory held for request bodies.",
+              atomic_load(&metrics->body_memory));
+    put_value(out, "vecdb_http_body_received_bytes_total", "counter", "Bytes of request bodies received.",
+              atomic_load(&metrics->body_bytes));
+    write_requests(metrics, out);
+    write_durations(metrics, out);
+    put_value(out, "process_resident_memory_bytes", "gauge", "Resident memory.", resident_bytes());
+    put_head(out, "process_start_time_seconds", "gauge", "Start of the process, in seconds since the epoch.");
+    vdb_buf_printf(out, "process_start_time_seconds %.2f\n", start_time());
+}

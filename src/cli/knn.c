@@ -1,0 +1,121 @@
+/* knn.c: `vecdb knn`: exact search over a file of vectors. Parts: see knn.h. */
+#include "knn.h"
+
+#include "args.h"
+#include "base/limits.h"
+#include "cli.h"
+#include "distance/cpu.h"
+
+enum { OPTION_COUNT = 7, K_DEFAULT = 10 };
+
+static const char *const metric_names[] = {"l2", "cosine", "dot", "l1", NULL};
+_Static_assert(VDB_METRIC_L2 == 0 && VDB_METRIC_COSINE == 1 && VDB_METRIC_DOT == 2 && VDB_METRIC_L1 == 3 &&
+                   VDB_METRIC_COUNT == 4,
+               "metric_names is in the order of vdb_metric");
+
+static void describe(struct vdb_knn_options *options, struct vdb_args_option out[OPTION_COUNT])
+{
+    size_t i = 0;
+    out[i++] = (struct vdb_args_option){.name = "--dataset",
+                                        .kind = VDB_ARGS_TEXT,
+                                        .out = &options->dataset_path,
+                                        .value_name = "FILE",
+                                        .help = "vectors to search in (.npy, .fvecs, .bvecs)",
+                                        .required = true};
+    out[i++] = (struct vdb_args_option){.name = "--query",
+                                        .kind = VDB_ARGS_TEXT,
+                                        .out = &options->query_path,
+                                        .value_name = "FILE",
+                                        .help = "vectors to search for, of the same dimension",
+                                        .required = true};
+    out[i++] = (struct vdb_args_option){.name = "--k",
+                                        .kind = VDB_ARGS_NUMBER,
+                                        .out = &options->k,
+                                        .value_name = "NUMBER",
+                                        .help = "how many nearest vectors, 1 to 16,384 (default 10)",
+                                        .min = 1,
+                                        .max = VDB_LIMIT_K_MAX};
+    out[i++] = (struct vdb_args_option){.name = "--metric",
+                                        .kind = VDB_ARGS_CHOICE,
+                                        .out = &options->metric,
+                                        .value_name = "METRIC",
+                                        .help = "l2 (default), cosine, dot or l1",
+                                        .choices = metric_names};
+    out[i++] = (struct vdb_args_option){.name = "--row",
+                                        .kind = VDB_ARGS_NUMBER,
+                                        .out = &options->row,
+                                        .value_name = "NUMBER",
+                                        .help = "only this row of the query file, counted from 0 (default: all)",
+                                        .max = VDB_LIMIT_COLLECTION_POINTS_MAX - 1,
+                                        .given = &options->row_given};
+    out[i++] = (struct vdb_args_option){.name = "--json",
+                                        .kind = VDB_ARGS_FLAG,
+                                        .out = &options->json,
+                                        .help = "print one JSON object instead of tables"};
+    out[i++] = (struct vdb_args_option){.name = "--no-naive",
+                                        .kind = VDB_ARGS_FLAG,
+                                        .out = &options->no_naive,
+                                        .help = "leave out the naive loop that is timed and compared"};
+}
+
+static vdb_status run(int argc, char *const *argv, struct vdb_err *err)
+{
+    vdb_status status = VDB_OK;
+    struct vdb_knn_options options = {.k = K_DEFAULT, .metric = VDB_METRIC_L2};
+    struct vdb_knn_input input = {0};
+    struct vdb_knn_results results = {0};
+    struct vdb_knn_performance performance;
+    struct vdb_args_option table[OPTION_COUNT];
+    describe(&options, table);
+    VDB_CHECK(vdb_args_parse(table, OPTION_COUNT, argc, argv, err));
+    VDB_CHECK(vdb_cpu_check(err));
+    VDB_CHECK(vdb_knn_input_load(vdb_env_posix(), &options, &input, err));
+    VDB_CHECK(vdb_knn_run(&options, &input, &results, &performance, err));
+    VDB_CHECK(vdb_knn_report(&options, &input, &results, &performance, err));
+
+cleanup:
+    vdb_knn_results_fini(&results);
+    vdb_knn_input_fini(&input);
+    return status;
+}
+
+static void help(struct vdb_buf *out)
+{
+    struct vdb_knn_options options;
+    struct vdb_args_option table[OPTION_COUNT];
+    describe(&options, table);
+    vdb_buf_put_text(
+        out,
+        "vecdb knn: find the exact nearest vectors of a file\n"
+        "\n"
+        "Usage: vecdb knn --dataset FILE --query FILE [--k NUMBER] [--metric METRIC] [--row NUMBER]\n"
+        "                 [--json] [--no-naive]\n"
+        "\n"
+        "Compares each query with every vector of the dataset and prints the k nearest, nearest first, equal\n"
+        "distances by id. An id is the row number in the dataset file, counted from 0.\n"
+        "\n"
+        "Options:\n");
+    vdb_args_help(table, OPTION_COUNT, out);
+    vdb_buf_put_text(
+        out,
+        "\n"
+        "Metrics:\n"
+        "  l2      Euclidean distance, lower is nearer\n"
+        "  cosine  1 - cosine of the angle, lower is nearer; vectors of zeros only are refused\n"
+        "  dot     inner product, HIGHER is nearer\n"
+        "  l1      sum of absolute differences, lower is nearer\n"
+        "\n"
+        "Files: .npy (f32, f16, u8, i8; one vector or rows of vectors), .fvecs (f32), .bvecs (u8). u8 and i8 "
+        "are\n"
+        "computed in integers, exactly; f16 is computed in f32, and so are integers compared with floats.\n"
+        "\n"
+        "The naive loop is the plain way: every value in double precision, one after the other, then a full "
+        "sort.\n"
+        "It answers up to 10 of the queries, as a measure of the speed and a check of the answers.\n"
+        "\n"
+        "Examples:\n"
+        "  vecdb knn --dataset base.npy --query queries.npy --row 0\n"
+        "  vecdb knn --dataset base.fvecs --query queries.fvecs --k 100 --metric cosine --json > answers.json\n");
+}
+
+const struct vdb_cli_command vdb_knn_command = {"knn", "Find the exact nearest vectors of a file", run, help};

@@ -1,0 +1,192 @@
+/* knn_run.c: the searches of `vecdb knn`, timed one by one, and the naive loop on a sample of them.
+ *
+ * The sample is spread evenly over the queries. Each sampled answer is checked twice: every distance against the
+ * one computed in double, and every rank against the naive order. Integer data must agree to the last id; f32
+ * answers may exchange neighbours whose distances are closer than the rounding of an f32 sum (naive.h).
+ */
+#include "knn.h"
+
+#include "base/mem.h"
+#include "base/progress.h"
+#include "base/timer.h"
+#include "naive.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int compare_seconds(const void *a_raw, const void *b_raw)
+{
+    double a = *(const double *)a_raw;
+    double b = *(const double *)b_raw;
+    return a < b ? -1 : a > b;
+}
+
+/* Sorts values. */
+static double median(double *values, size_t count)
+{
+    qsort(values, count, sizeof *values, compare_seconds);
+    return count % 2 == 1 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+}
+
+/* One query through the index, into k candidates. */
+static vdb_status search_one(const struct vdb_rows *rows, const struct vdb_vectors *queries, size_t query_row,
+                             struct vdb_knn_results *results, size_t at, struct vdb_knn_performance *performance,
+                             struct vdb_err *err)
+{
+    struct vdb_search_counters counters = {0};
+    struct vdb_query query = {.vector = vdb_vectors_row(queries, query_row), .counters = &counters};
+    struct vdb_topk topk;
+    vdb_topk_init(&topk, results->candidates + at * results->k, results->k);
+    VDB_TRY(vdb_index_flat.search(NULL, rows, &query, &topk, err));
+    vdb_topk_finish(&topk);
+    performance->distances += counters.distances_computed;
+    if (topk.count != results->k) {
+        return vdb_err_set(err, VDB_CORRUPT, "--query row %zu: the index returned %zu results, %zu were due",
+                           query_row, topk.count, results->k);
+    }
+    return VDB_OK;
+}
+
+static vdb_status search_all(const struct vdb_rows *rows, const struct vdb_vectors *queries,
+                             struct vdb_knn_results *results, double *seconds,
+                             struct vdb_knn_performance *performance, struct vdb_err *err)
+{
+    vdb_status status = VDB_OK;
+    struct vdb_progress progress;
+    vdb_progress_begin(&progress, "search", "queries", results->query_count);
+    for (size_t i = 0; i < results->query_count; i++) {
+        uint64_t start = vdb_now_ns();
+        VDB_CHECK(search_one(rows, queries, results->first_row + i, results, i, performance, err));
+        seconds[i] = (double)(vdb_now_ns() - start) / 1e9;
+        performance->seconds += seconds[i];
+        vdb_progress_update(&progress, i + 1);
+    }
+
+cleanup:
+    vdb_progress_end(&progress);
+    return status;
+}
+
+/* Whether a stands before b in an answer; never of a candidate and itself. A NaN stands nowhere. */
+static bool before(const struct vdb_candidate *a, const struct vdb_candidate *b)
+{
+    return a->distance < b->distance || (a->distance <= b->distance && a->row < b->row);
+}
+
+/* Written with "not <=", so that a NaN fails. */
+static bool differs(double a, double b, double allowed)
+{
+    return !(fabs(a - b) <= allowed);
+}
+
+vdb_status vdb_knn_check(const struct vdb_rows *rows, const void *query, size_t query_row,
+                         const struct vdb_candidate *answer, const struct vdb_candidate *naive, size_t k,
+                         bool *equal, struct vdb_err *err)
+{
+    *equal = true;
+    for (size_t i = 0; i < k; i++) {
+        double rounding;
+        double distance = vdb_naive_distance(query, vdb_rows_at(rows, answer[i].row), rows->dimension,
+                                             rows->element, rows->metric, &rounding);
+        bool same = answer[i].row == naive[i].row;
+        *equal = *equal && same;
+        bool sorted = i == 0 || before(&answer[i - 1], &answer[i]); /* so no row comes twice */
+        /* Twice the rounding: two distances, each off by its own, may change places. Exact ones may not, even at
+         * a tie, which goes to the lower row in both. */
+        bool explained = same || (rounding > 0 && !differs(distance, naive[i].distance, 2 * rounding));
+        if (!sorted || !explained || differs(answer[i].distance, distance, rounding)) {
+            return vdb_err_set(
+                err, VDB_CORRUPT,
+                "--query row %zu, rank %zu: id %u at %.17g, but the naive loop has id %u at %.17g: this "
+                "is a fault of this program, please report it",
+                query_row, i + 1, answer[i].row, answer[i].distance, naive[i].row, naive[i].distance);
+        }
+    }
+    return VDB_OK;
+}
+
+/* The naive loop on up to VDB_KNN_NAIVE_QUERIES_MAX queries. */
+static vdb_status run_naive(const struct vdb_rows *rows, const struct vdb_vectors *queries,
+                            const struct vdb_knn_results *results, struct vdb_knn_performance *performance,
+                            struct vdb_err *err)
+{
+    vdb_status status = VDB_OK;
+    double seconds[VDB_KNN_NAIVE_QUERIES_MAX];
+    size_t sample = results->query_count < VDB_KNN_NAIVE_QUERIES_MAX ? results->query_count
+                                                                     : VDB_KNN_NAIVE_QUERIES_MAX;
+    struct vdb_candidate *naive = vdb_calloc(rows->count, sizeof *naive);
+    if (naive == NULL) {
+        return vdb_err_no_memory(err, "the naive loop's distances");
+    }
+    struct vdb_progress progress;
+    vdb_progress_begin(&progress, "naive loop", "queries", sample);
+    uint64_t spent_ns = 0;
+    for (size_t s = 0; s < sample && spent_ns < VDB_KNN_NAIVE_NS_MAX; s++) {
+        size_t at = s * results->query_count / sample;
+        size_t query_row = results->first_row + at;
+        const void *query = vdb_vectors_row(queries, query_row);
+        uint64_t start = vdb_now_ns();
+        vdb_naive_search(rows, query, naive);
+        uint64_t ns = vdb_now_ns() - start;
+        bool equal;
+        VDB_CHECK(vdb_knn_check(rows, query, query_row, results->candidates + at * results->k, naive, results->k,
+                                &equal, err));
+        spent_ns += ns;
+        seconds[performance->naive_count++] = (double)ns / 1e9;
+        performance->naive_equal += equal;
+        vdb_progress_update(&progress, s + 1);
+    }
+    performance->naive_seconds_median = median(seconds, performance->naive_count);
+
+cleanup:
+    vdb_progress_end(&progress);
+    free(naive);
+    return status;
+}
+
+vdb_status vdb_knn_run(const struct vdb_knn_options *options, const struct vdb_knn_input *input,
+                       struct vdb_knn_results *results, struct vdb_knn_performance *performance,
+                       struct vdb_err *err)
+{
+    vdb_status status = VDB_OK;
+    double *seconds = NULL;
+    size_t count = input->dataset.count;
+    *performance = (struct vdb_knn_performance){0};
+    *results = (struct vdb_knn_results){
+        .first_row = options->row_given ? (size_t)options->row : 0,
+        .query_count = options->row_given ? 1 : input->query.count,
+        .k = options->k < count ? (size_t)options->k : count,
+    };
+    const void *array = input->dataset.data;
+    struct vdb_rows rows = vdb_rows_of_array(&array, count, input->dataset.dimension, input->element,
+                                             (vdb_metric)options->metric);
+    size_t total;
+    if (!vdb_size_mul(results->query_count, results->k, &total)) {
+        return vdb_err_no_memory(err, "the results");
+    }
+    results->candidates = vdb_calloc(total, sizeof *results->candidates);
+    seconds = vdb_calloc(results->query_count, sizeof *seconds);
+    if (results->candidates == NULL || seconds == NULL) {
+        status = vdb_err_no_memory(err, "the results");
+        goto cleanup;
+    }
+    VDB_CHECK(search_all(&rows, &input->query, results, seconds, performance, err));
+    performance->query_seconds_median = median(seconds, results->query_count);
+    if (!options->no_naive) {
+        VDB_CHECK(run_naive(&rows, &input->query, results, performance, err));
+    }
+
+cleanup:
+    free(seconds);
+    if (status != VDB_OK) {
+        vdb_knn_results_fini(results);
+    }
+    return status;
+}
+
+void vdb_knn_results_fini(struct vdb_knn_results *results)
+{
+    free(results->candidates);
+    *results = (struct vdb_knn_results){0};
+}

@@ -29,9 +29,13 @@ void vdb_err_prefix(struct vdb_err *err, vdb_status status, const char *format, 
     va_start(args, format);
     int used = vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
-    if (used >= 0 && (size_t)used < sizeof err->text) {
-        size_t room = sizeof err->text - (size_t)used;
-        /* A chain longer than the text loses its end; the outermost context always stays. */
-        (void)!snprintf(err->text + used, room, ": %s", inner);
+    /* A chain longer than the text loses its end; the outermost context always stays. */
+    size_t at = used < 0 ? 0 : (size_t)used;
+    for (const char *p = ": "; *p != '\0' && at + 1 < sizeof err->text; p++) {
+        err->text[at++] = *p;
     }
+    for (const char *p = inner; *p != '\0' && at + 1 < sizeof err->text; p++) {
+        err->text[at++] = *p;
+    }
+    err->text[at < sizeof err->text ? at : sizeof err->text - 1] = '\0';
 }

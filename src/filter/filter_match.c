@@ -184,7 +184,8 @@ static bool compare(const struct vdb_filter *filter, const struct filter_node *n
     if (value.data == NULL || value.bytes == 0 || value.data[0] == 'n') {
         return false; /* missing or null */
     }
-    const struct filter_operand *operands = node->operand_count > 0 ? filter->operands + node->operand_first : NULL;
+    const struct filter_operand *operands = node->operand_count > 0 ? filter->operands + node->operand_first
+                                                                    : NULL;
     switch (node->op) {
     case FILTER_EQ:
         return equals(value, operands);

@@ -204,10 +204,13 @@ vdb_status vdb_wal_scan_image(const uint8_t *image, size_t bytes, const struct v
             out->end = proven ? VDB_WAL_END_DAMAGED : VDB_WAL_END_TORN;
             return VDB_OK;
         }
-        if (record.prev != out->last_crc || record.seq != out->next_seq) {
-            /* Intact but not the successor (W2, W3): no crash of ours can leave that. */
-            out->reason = record.prev != out->last_crc ? "does not chain to the record before"
-                                                       : "sequence number out of order";
+        const char *wrong = record.prev != out->last_crc              ? "does not chain to the record before"
+                            : record.seq != out->next_seq             ? "sequence number out of order"
+                            : record.durable_bytes > out->valid_bytes ? "vouches for bytes past its own place"
+                                                                      : NULL;
+        if (wrong != NULL) {
+            /* Intact but not the successor (W2, W3, W4): no crash of ours can leave that. */
+            out->reason = wrong;
             out->end = VDB_WAL_END_DAMAGED;
             out->proof_offset = out->valid_bytes;
             return VDB_OK;

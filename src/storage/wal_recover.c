@@ -190,8 +190,8 @@ vdb_status vdb_wal_open(struct vdb_env *env, const char *dir, const uint8_t uuid
     struct recovery r = {.wal = wal, .first = (uint32_t)first, .fn = fn, .ctx = ctx, .found = recovery};
     vdb_status status;
     VDB_CHECK(env->ops->list(env, dir, note_segment, &r, err));
-    if (!r.any || r.last < r.first) {
-        status = vdb_err_set(err, VDB_CORRUPT, "segment_%06u.wal is missing", r.first);
+    if (!r.any || r.last < first) { /* compared in 64 bits: no segment has a number past 32 */
+        status = vdb_err_set(err, VDB_CORRUPT, "segment_%06" PRIu64 ".wal is missing", first);
         goto cleanup;
     }
     for (wal->number = r.first;; wal->number++) {

@@ -208,6 +208,11 @@ static void test_cursor_ends(void **state)
         vdb_cursor_init(&cursor, exact, bytes);
         assert_null(vdb_cursor_take(&cursor, SIZE_MAX)); /* the position must not wrap */
         assert_true(cursor.failed);
+        vdb_cursor_init(&cursor, exact, bytes);
+        if (vdb_cursor_take(&cursor, bytes) != NULL && bytes > 0) {
+            assert_null(vdb_cursor_take(&cursor, SIZE_MAX - bytes + 1)); /* would wrap to the start */
+            assert_true(cursor.failed);
+        }
         free(exact);
     }
 }

@@ -149,7 +149,8 @@ static inline vecdb_id vecdb_id_number(uint64_t number)
 
 typedef struct vecdb_point {
     vecdb_id id;
-    const float *vector;  /* dimension floats, all finite */
+    const float *vector;  /* `dimension` floats, all finite */
+    uint32_t dimension;   /* of vector: checked against the collection's */
     const char *metadata; /* a JSON object as UTF-8 text; NULL for none. Up to 1 MiB in compact form */
     size_t metadata_bytes;
 } vecdb_point;
@@ -175,8 +176,9 @@ typedef struct vecdb_result vecdb_result;
 
 typedef struct vecdb_hit {
     vecdb_id id;
-    double score;         /* search only: see vecdb_metric */
-    const float *vector;  /* NULL unless asked for */
+    double score;        /* search only: see vecdb_metric */
+    const float *vector; /* `dimension` floats; NULL unless asked for */
+    uint32_t dimension;
     const char *metadata; /* compact JSON object, not NUL-terminated; "{}" when none was given */
     size_t metadata_bytes;
 } vecdb_hit;

@@ -42,6 +42,7 @@ vdb_status vdb_result_create(struct vdb_collection *collection, struct vdb_hits 
             .id = {hit->id->text, hit->id->text_bytes, hit->id->number},
             .score = hit->score,
             .vector = with_vector ? hit->vector : NULL,
+            .dimension = vdb_collection_schema(collection)->dimension,
             .metadata = with_metadata ? hit->metadata.data : NULL,
             .metadata_bytes = with_metadata ? hit->metadata.bytes : 0,
         };

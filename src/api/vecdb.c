@@ -219,6 +219,7 @@ vecdb_status vecdb_upsert(vecdb *db, const char *name, const vecdb_point *points
         list[i] = (struct vdb_point){
             .id = vdb_api_id(&points[i].id),
             .vector = points[i].vector,
+            .dimension = points[i].dimension,
             .metadata = {points[i].metadata, points[i].metadata != NULL ? points[i].metadata_bytes : 0},
         };
     }

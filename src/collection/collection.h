@@ -18,7 +18,8 @@ struct vdb_collection;
 /* A point as a request brings it: everything borrowed. */
 struct vdb_point {
     struct vdb_id id;
-    const float *vector;     /* dimension floats */
+    const float *vector;
+    size_t dimension;        /* of vector */
     struct vdb_str metadata; /* a JSON object as the user wrote it; data NULL: none */
 };
 

@@ -4,12 +4,12 @@
  * bitset, makes one indirect call into the index, and names the winners. From the pin on it takes no lock, and
  * between filter and naming it allocates nothing.
  */
-#include <math.h>
 #include <stdlib.h>
 
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/timer.h"
+#include "check.h"
 #include "collection_internal.h"
 #include "filter/filter.h"
 #include "storage/idmap.h"
@@ -23,25 +23,7 @@ static vdb_status check_search(const struct vdb_search *search, const struct vdb
     if (search->k > VDB_LIMIT_K_MAX) {
         return vdb_err_set(err, VDB_LIMIT, "k: %u is over the limit of %u", search->k, VDB_LIMIT_K_MAX);
     }
-    if (search->vector == NULL) {
-        return vdb_err_set(err, VDB_INVALID, "vector: missing");
-    }
-    if (search->dimension != schema->dimension) {
-        return vdb_err_set(err, VDB_INVALID, "vector: %zu numbers given, the collection \"%s\" has dimension %u",
-                           search->dimension, schema->name, schema->dimension);
-    }
-    bool all_zero = true;
-    for (uint32_t i = 0; i < schema->dimension; i++) {
-        if (!isfinite(search->vector[i])) {
-            return vdb_err_set(err, VDB_INVALID, "vector[%u]: %s; every element must be finite", i,
-                               isnan(search->vector[i]) ? "NaN" : "infinity");
-        }
-        all_zero = all_zero && search->vector[i] == 0.0f;
-    }
-    if (all_zero && schema->metric == VDB_METRIC_COSINE) {
-        return vdb_err_set(err, VDB_INVALID, "vector: the zero vector has no direction, metric cosine needs one");
-    }
-    return VDB_OK;
+    return vdb_check_vector(search->vector, search->dimension, schema, err);
 }
 
 /* Sets the bit of each row that the view sees and the filter (may be NULL) lets through; returns how many. */
@@ -167,6 +149,9 @@ vdb_status vdb_collection_get(struct vdb_collection *collection, const struct vd
     if (count < 1 || count > VDB_LIMIT_BATCH_POINTS_MAX) {
         return vdb_err_set(err, count < 1 ? VDB_INVALID : VDB_LIMIT, "ids: %zu given; allowed are 1..%u", count,
                            VDB_LIMIT_BATCH_POINTS_MAX);
+    }
+    for (size_t i = 0; i < count; i++) {
+        VDB_TRY(vdb_check_id(&ids[i], err));
     }
     struct vdb_memtable_view view;
     uint32_t *slots = vdb_calloc(count, sizeof *slots);

@@ -4,12 +4,11 @@
  * batch; it shows nothing. From then on only the world can fail. Error texts name the point by its place in the
  * batch.
  */
-#include <math.h>
-#include <stdlib.h>
+#include <string.h>
 
 #include "base/json.h"
 #include "base/limits.h"
-#include "base/utf8.h"
+#include "check.h"
 #include "collection_internal.h"
 #include "storage/batch.h"
 
@@ -25,52 +24,15 @@ static vdb_status check_count(size_t count, const char *what, struct vdb_err *er
     return VDB_OK;
 }
 
-static bool is_utf8(const char *text, size_t bytes)
+/* `vector[2]: NaN` in point 3 becomes `points[3].vector[2]: NaN`. */
+static vdb_status place_error(struct vdb_err *err, vdb_status status, const char *list, size_t index)
 {
-    const unsigned char *p = (const unsigned char *)text;
-    const unsigned char *end = p + bytes;
-    while (p < end) {
-        unsigned step = vdb_utf8_sequence(p, end);
-        if (step == 0) {
-            return false;
-        }
-        p += step;
+    if (err == NULL) {
+        return status;
     }
-    return true;
-}
-
-static vdb_status check_id(const struct vdb_id *id, struct vdb_err *err)
-{
-    if (id->text == NULL) {
-        return VDB_OK;
-    }
-    if (id->text_bytes < 1 || id->text_bytes > VDB_LIMIT_ID_BYTES_MAX) {
-        return vdb_err_set(err, VDB_INVALID, "id: a string of %u bytes; allowed are 1..%u", id->text_bytes,
-                           VDB_LIMIT_ID_BYTES_MAX);
-    }
-    if (!is_utf8(id->text, id->text_bytes)) {
-        return vdb_err_set(err, VDB_INVALID, "id: not well-formed UTF-8");
-    }
-    return VDB_OK;
-}
-
-static vdb_status check_vector(const float *vector, const struct vdb_schema *schema, struct vdb_err *err)
-{
-    if (vector == NULL) {
-        return vdb_err_set(err, VDB_INVALID, "vector: missing");
-    }
-    bool all_zero = true;
-    for (uint32_t i = 0; i < schema->dimension; i++) {
-        if (!isfinite(vector[i])) {
-            return vdb_err_set(err, VDB_INVALID, "vector[%u]: %s; every element must be finite", i,
-                               isnan(vector[i]) ? "NaN" : "infinity");
-        }
-        all_zero = all_zero && vector[i] == 0.0f;
-    }
-    if (all_zero && schema->metric == VDB_METRIC_COSINE) {
-        return vdb_err_set(err, VDB_INVALID, "vector: the zero vector has no direction, metric cosine needs one");
-    }
-    return VDB_OK;
+    char inner[VDB_ERR_TEXT_BYTES];
+    memcpy(inner, err->text, sizeof inner);
+    return vdb_err_set(err, status, "%s[%zu].%s", list, index, inner);
 }
 
 /* The user's JSON in canonical compact form, behind what `out` holds. */
@@ -107,8 +69,8 @@ static vdb_status compact_metadata(struct vdb_str text, struct vdb_buf *out, str
 static vdb_status put_point(struct vdb_buf *payload, struct vdb_buf *metadata, const struct vdb_schema *schema,
                             const struct vdb_point *point, struct vdb_err *err)
 {
-    VDB_TRY(check_id(&point->id, err));
-    VDB_TRY(check_vector(point->vector, schema, err));
+    VDB_TRY(vdb_check_id(&point->id, err));
+    VDB_TRY(vdb_check_vector(point->vector, point->dimension, schema, err));
     vdb_buf_clear(metadata);
     VDB_TRY(compact_metadata(point->metadata, metadata, err));
     vdb_batch_upsert(payload, &point->id, point->vector, schema->dimension,
@@ -117,7 +79,7 @@ static vdb_status put_point(struct vdb_buf *payload, struct vdb_buf *metadata, c
         return vdb_err_no_memory(err, "a batch");
     }
     if (payload->bytes > VDB_LIMIT_BATCH_BYTES_MAX) {
-        return vdb_err_set(err, VDB_LIMIT, "the batch exceeds %u bytes here; send it in parts",
+        return vdb_err_set(err, VDB_LIMIT, "batch: over %u bytes with this point; send it in parts",
                            VDB_LIMIT_BATCH_BYTES_MAX);
     }
     return VDB_OK;
@@ -150,7 +112,7 @@ vdb_status vdb_collection_upsert(struct vdb_collection *collection, const struct
     for (size_t i = 0; i < count; i++) {
         status = put_point(&payload, &metadata, schema, &points[i], err);
         if (status != VDB_OK) {
-            (void)vdb_err_wrap(err, status, "points[%zu]", i);
+            status = place_error(err, status, "points", i);
             goto cleanup;
         }
     }
@@ -170,9 +132,9 @@ vdb_status vdb_collection_delete(struct vdb_collection *collection, const struct
     VDB_CHECK(check_count(count, "ids", err));
     vdb_batch_begin(&payload, vdb_collection_schema(collection)->dimension);
     for (size_t i = 0; i < count; i++) {
-        status = check_id(&ids[i], err);
+        status = vdb_check_id(&ids[i], err);
         if (status != VDB_OK) {
-            (void)vdb_err_wrap(err, status, "ids[%zu]", i);
+            status = place_error(err, status, "ids", i);
             goto cleanup;
         }
         vdb_batch_delete(&payload, &ids[i]);

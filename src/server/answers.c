@@ -47,8 +47,7 @@ static void put_id(struct vdb_buf *out, const vecdb_id *id)
 }
 
 /* What the shape asks for, each with a comma in front. */
-static void put_parts(struct vdb_buf *out, const vecdb_hit *hit, uint32_t dimension,
-                      const struct vdb_body_shape *shape)
+static void put_parts(struct vdb_buf *out, const vecdb_hit *hit, const struct vdb_body_shape *shape)
 {
     if (shape->with_metadata && hit->metadata != NULL) {
         vdb_buf_put_text(out, ",\"metadata\":");
@@ -60,12 +59,12 @@ static void put_parts(struct vdb_buf *out, const vecdb_hit *hit, uint32_t dimens
     vdb_buf_put_text(out, ",\"vector\":");
     if (shape->base64) {
         vdb_buf_put_u8(out, '"');
-        vdb_base64_encode(out, hit->vector, dimension * sizeof *hit->vector);
+        vdb_base64_encode(out, hit->vector, hit->dimension * sizeof *hit->vector);
         vdb_buf_put_u8(out, '"');
         return;
     }
     vdb_buf_put_u8(out, '[');
-    for (uint32_t i = 0; i < dimension; i++) {
+    for (uint32_t i = 0; i < hit->dimension; i++) {
         if (i > 0) {
             vdb_buf_put_u8(out, ',');
         }
@@ -74,16 +73,15 @@ static void put_parts(struct vdb_buf *out, const vecdb_hit *hit, uint32_t dimens
     vdb_buf_put_u8(out, ']');
 }
 
-void vdb_answers_put_point(struct vdb_buf *out, const vecdb_hit *hit, uint32_t dimension,
-                           const struct vdb_body_shape *shape)
+void vdb_answers_put_point(struct vdb_buf *out, const vecdb_hit *hit, const struct vdb_body_shape *shape)
 {
     vdb_buf_put_u8(out, '{');
     put_id(out, &hit->id);
-    put_parts(out, hit, dimension, shape);
+    put_parts(out, hit, shape);
     vdb_buf_put_u8(out, '}');
 }
 
-void vdb_answers_put_points(struct vdb_buf *out, const vecdb_hit *hits, size_t count, uint32_t dimension,
+void vdb_answers_put_points(struct vdb_buf *out, const vecdb_hit *hits, size_t count,
                             const struct vdb_body_shape *shape)
 {
     vdb_buf_put_text(out, "{\"points\":[");
@@ -91,7 +89,7 @@ void vdb_answers_put_points(struct vdb_buf *out, const vecdb_hit *hits, size_t c
         if (i > 0) {
             vdb_buf_put_u8(out, ',');
         }
-        vdb_answers_put_point(out, &hits[i], dimension, shape);
+        vdb_answers_put_point(out, &hits[i], shape);
     }
     vdb_buf_put_text(out, "]}");
 }
@@ -108,7 +106,7 @@ static void put_explain(struct vdb_buf *out, const vecdb_explain *explain)
                    (double)explain->total_ns / 1e3);
 }
 
-void vdb_answers_put_results(struct vdb_buf *out, const vecdb_hit *hits, size_t count, uint32_t dimension,
+void vdb_answers_put_results(struct vdb_buf *out, const vecdb_hit *hits, size_t count,
                              const struct vdb_body_shape *shape, const vecdb_explain *explain)
 {
     vdb_buf_put_text(out, "{\"results\":[");
@@ -121,7 +119,7 @@ void vdb_answers_put_results(struct vdb_buf *out, const vecdb_hit *hits, size_t 
         } else { /* a sum beyond the range of floats; JSON has no infinity */
             vdb_buf_put_text(out, "null");
         }
-        put_parts(out, &hits[i], dimension, shape);
+        put_parts(out, &hits[i], shape);
         vdb_buf_put_u8(out, '}');
     }
     vdb_buf_put_u8(out, ']');

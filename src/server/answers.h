@@ -17,13 +17,12 @@ void vdb_answers_put_collections(struct vdb_buf *out, const vecdb_collection_inf
 void vdb_answers_put_write(struct vdb_buf *out, const vecdb_write_result *result, const char *verb);
 
 /* One POINT. */
-void vdb_answers_put_point(struct vdb_buf *out, const vecdb_hit *hit, uint32_t dimension,
-                           const struct vdb_body_shape *shape);
+void vdb_answers_put_point(struct vdb_buf *out, const vecdb_hit *hit, const struct vdb_body_shape *shape);
 /* {"points": [POINT...]} */
-void vdb_answers_put_points(struct vdb_buf *out, const vecdb_hit *hits, size_t count, uint32_t dimension,
+void vdb_answers_put_points(struct vdb_buf *out, const vecdb_hit *hits, size_t count,
                             const struct vdb_body_shape *shape);
 /* RESULT; explain may be NULL. */
-void vdb_answers_put_results(struct vdb_buf *out, const vecdb_hit *hits, size_t count, uint32_t dimension,
+void vdb_answers_put_results(struct vdb_buf *out, const vecdb_hit *hits, size_t count,
                              const struct vdb_body_shape *shape, const vecdb_explain *explain);
 
 /* The HTTP status of a failed call. */

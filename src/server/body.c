@@ -7,8 +7,7 @@
 
 enum { K_DEFAULT = 10 };
 
-/* ---- Create
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- Create ---- */
 
 static vdb_status read_dimension(struct vdb_fields_reader *reader, void *out, struct vdb_err *err)
 {
@@ -54,8 +53,7 @@ vdb_status vdb_body_parse_create(const struct vdb_body *body, vecdb_collection_c
     return vdb_fields_read_body(body, fields, sizeof fields / sizeof fields[0], out, err);
 }
 
-/* ---- Upsert
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- Upsert ---- */
 
 struct point_fields {
     vecdb_id id;
@@ -74,6 +72,7 @@ static vdb_status read_point(struct vdb_fields_reader *reader, void *out, struct
     VDB_TRY(vdb_fields_read(reader, fields, sizeof fields / sizeof fields[0], &point, err));
     *(vecdb_point *)out = (vecdb_point){.id = point.id,
                                         .vector = point.vector,
+                                        .dimension = reader->body->dimension,
                                         .metadata = point.metadata.data,
                                         .metadata_bytes = point.metadata.bytes};
     return VDB_OK;
@@ -96,8 +95,7 @@ vdb_status vdb_body_parse_upsert(const struct vdb_body *body, struct vdb_body_po
     return vdb_fields_read_body(body, fields, sizeof fields / sizeof fields[0], out, err);
 }
 
-/* ---- Ids
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- Ids ---- */
 
 static vdb_status read_ids(struct vdb_fields_reader *reader, void *out, struct vdb_err *err)
 {
@@ -122,8 +120,7 @@ vdb_status vdb_body_parse_ids(const struct vdb_body *body, bool with_shape, stru
     return vdb_fields_read_body(body, fields, with_shape ? sizeof fields / sizeof fields[0] : 1, out, err);
 }
 
-/* ---- Search and count
- * ------------------------------------------------------------------------------------------ */
+/* ---- Search and count ---- */
 
 static vdb_status read_k(struct vdb_fields_reader *reader, void *out, struct vdb_err *err)
 {

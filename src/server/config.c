@@ -94,8 +94,7 @@ void vdb_config_init(struct vdb_config *config)
     };
 }
 
-/* ---- Values
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- Values ---- */
 
 static const struct key *find_key(struct vdb_str name)
 {
@@ -183,8 +182,7 @@ static vdb_status set_value(struct vdb_config *config, const struct key *key, st
     }
 }
 
-/* ---- The YAML file
- * --------------------------------------------------------------------------------------------- */
+/* ---- The YAML file ---- */
 
 /* What the reader waits for: the start of the mapping, a key, a key's value, or nothing but the end. */
 enum expect { EXPECT_MAPPING, EXPECT_KEY, EXPECT_VALUE, EXPECT_END };
@@ -333,8 +331,7 @@ cleanup:
     return status;
 }
 
-/* ---- The command line
- * ------------------------------------------------------------------------------------------ */
+/* ---- The command line ---- */
 
 /* One option at argv[*at]: its name without "=value" and its value, from behind "=" or from the next argument. */
 static vdb_status take_option(int argc, char *const *argv, int *at, struct vdb_str *name, const char **value,

@@ -12,8 +12,7 @@
 /* The envelope (body, points, a point) stands around a metadata or filter that may use the whole depth. */
 #define BODY_DEPTH_MAX (VDB_LIMIT_JSON_DEPTH_MAX + 4)
 
-/* ---- The place
- * ------------------------------------------------------------------------------------------------- */
+/* ---- The place ---- */
 
 static void push_name(struct vdb_fields_reader *reader, const char *name)
 {
@@ -46,8 +45,7 @@ static vdb_status place_error(const struct vdb_fields_reader *reader, vdb_status
     return vdb_err_wrap(err, status, "%s", place);
 }
 
-/* ---- Objects and arrays
- * ---------------------------------------------------------------------------------------- */
+/* ---- Objects and arrays ---- */
 
 static vdb_status unknown_field(const struct vdb_fields_field *fields, size_t count, struct vdb_str key,
                                 struct vdb_err *err)
@@ -165,8 +163,7 @@ vdb_status vdb_fields_read_array(struct vdb_fields_reader *reader, size_t item_b
     return VDB_OK;
 }
 
-/* ---- Strings and ids
- * ------------------------------------------------------------------------------------------- */
+/* ---- Strings and ids ---- */
 
 /* Unescapes a raw string into the arena. */
 static vdb_status unescape(struct vdb_arena *arena, struct vdb_str raw, struct vdb_str *out, struct vdb_err *err)
@@ -235,8 +232,7 @@ vdb_status vdb_fields_id(struct vdb_fields_reader *reader, void *out, struct vdb
     return VDB_OK;
 }
 
-/* ---- Vectors
- * --------------------------------------------------------------------------------------------------- */
+/* ---- Vectors ---- */
 
 static vdb_status wrong_dimension(const struct vdb_fields_reader *reader, size_t given, struct vdb_err *err)
 {
@@ -318,8 +314,7 @@ vdb_status vdb_fields_vector(struct vdb_fields_reader *reader, void *out, struct
                                   : read_vector_base64(reader, vector, err);
 }
 
-/* ---- The rest
- * -------------------------------------------------------------------------------------------------- */
+/* ---- The rest ---- */
 
 static vdb_status read_raw(struct vdb_fields_reader *reader, struct vdb_str *out, vdb_json_type *type,
                            struct vdb_err *err)

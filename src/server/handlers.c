@@ -35,8 +35,7 @@ struct call {
 
 typedef vdb_status handler_fn(struct call *call, struct vdb_err *err);
 
-/* ---- Helpers
- * --------------------------------------------------------------------------------------------------- */
+/* ---- Helpers ---- */
 
 /* The service's verdict as ours. */
 static vdb_status verdict(vecdb_status status, const vecdb_error *from, struct vdb_err *err)
@@ -108,8 +107,7 @@ static vdb_status decode_path(struct call *call, struct vdb_err *err)
     return VDB_OK;
 }
 
-/* ---- Collections
- * ----------------------------------------------------------------------------------------------- */
+/* ---- Collections ---- */
 
 static vdb_status list_collections(struct call *call, struct vdb_err *err)
 {
@@ -128,13 +126,13 @@ static vdb_status create_collection(struct call *call, struct vdb_err *err)
     vecdb_collection_config config;
     vecdb_error error = {VECDB_OK, ""};
     VDB_TRY(vdb_body_parse_create(&body, &config, err));
-    pthread_rwlock_rdlock(&call->server->schema); /* so that it is still there when its INFO is asked for */
-    vecdb_status status = call->service->ops->create_collection(call->service, &config, &error);
-    if (status == VECDB_OK) {
-        status = call->service->ops->get_collection(call->service, config.name, &call->info, &error);
+    VDB_TRY(verdict(call->service->ops->create_collection(call->service, &config, &error), &error, err));
+    if (call->service->ops->get_collection(call->service, config.name, &call->info, &error) != VECDB_OK) {
+        /* Created and dropped again by somebody else meanwhile: the answer tells what was made. */
+        call->info = (vecdb_collection_info){.dimension = config.dimension, .metric = config.metric};
+        snprintf(call->info.name, sizeof call->info.name, "%s", config.name);
+        snprintf(call->info.index, sizeof call->info.index, "%s", config.index != NULL ? config.index : "");
     }
-    pthread_rwlock_unlock(&call->server->schema);
-    VDB_TRY(verdict(status, &error, err));
     call->response->status = 201;
     vdb_answers_put_info(call->out, &call->info);
     return VDB_OK;
@@ -150,16 +148,12 @@ static vdb_status get_collection(struct call *call, struct vdb_err *err)
 static vdb_status drop_collection(struct call *call, struct vdb_err *err)
 {
     vecdb_error error = {VECDB_OK, ""};
-    pthread_rwlock_wrlock(&call->server->schema);
-    vecdb_status status = call->service->ops->drop_collection(call->service, call->name, &error);
-    pthread_rwlock_unlock(&call->server->schema);
-    VDB_TRY(verdict(status, &error, err));
+    VDB_TRY(verdict(call->service->ops->drop_collection(call->service, call->name, &error), &error, err));
     vdb_buf_put_text(call->out, "{\"deleted\":true}");
     return VDB_OK;
 }
 
-/* ---- Points
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- Points ---- */
 
 static vdb_status upsert(struct call *call, struct vdb_err *err)
 {
@@ -169,20 +163,9 @@ static vdb_status upsert(struct call *call, struct vdb_err *err)
     VDB_TRY(look_up(call, err));
     struct vdb_body body = body_of(call);
     VDB_TRY(vdb_body_parse_upsert(&body, &points, err));
-    pthread_rwlock_rdlock(&call->server->schema);
-    vdb_status status = look_up(call, err);
-    if (status == VDB_OK && call->info.dimension != body.dimension) {
-        status = vdb_err_set(err, VDB_BUSY,
-                             "collection \"%s\" was replaced while the request was read; send it again",
-                             call->name);
-    }
-    if (status == VDB_OK) {
-        status = verdict(
-            call->service->ops->upsert(call->service, call->name, points.points, points.count, &result, &error),
-            &error, err);
-    }
-    pthread_rwlock_unlock(&call->server->schema);
-    VDB_TRY(status);
+    vecdb_status status = call->service->ops->upsert(call->service, call->name, points.points, points.count,
+                                                     &result, &error);
+    VDB_TRY(verdict(status, &error, err));
     vdb_answers_put_write(call->out, &result, "upserted");
     return VDB_OK;
 }
@@ -211,19 +194,11 @@ static vdb_status delete_points(struct call *call, struct vdb_err *err)
     return remove_ids(call, ids.ids, ids.count, err);
 }
 
-/* Gets points and keeps call->info true to them. */
 static vdb_status get_ids(struct call *call, const vecdb_id *ids, size_t count, vecdb_result **result,
                           struct vdb_err *err)
 {
     vecdb_error error = {VECDB_OK, ""};
-    pthread_rwlock_rdlock(&call->server->schema);
-    vdb_status status = look_up(call, err);
-    if (status == VDB_OK) {
-        status = verdict(call->service->ops->get(call->service, call->name, ids, count, result, &error), &error,
-                         err);
-    }
-    pthread_rwlock_unlock(&call->server->schema);
-    return status;
+    return verdict(call->service->ops->get(call->service, call->name, ids, count, result, &error), &error, err);
 }
 
 static vdb_status get_point(struct call *call, struct vdb_err *err)
@@ -233,7 +208,7 @@ static vdb_status get_point(struct call *call, struct vdb_err *err)
     VDB_TRY(get_ids(call, &call->id, 1, &result, err));
     vdb_status status = VDB_OK;
     if (vecdb_result_count(result) > 0) {
-        vdb_answers_put_point(call->out, vecdb_result_hits(result), call->info.dimension, &shape);
+        vdb_answers_put_point(call->out, vecdb_result_hits(result), &shape);
     } else if (call->id.text != NULL) {
         status = vdb_err_set(err, VDB_NOT_FOUND, "collection \"%s\" has no point \"%s\"", call->name,
                              call->id_text);
@@ -258,15 +233,13 @@ static vdb_status get_points(struct call *call, struct vdb_err *err)
     VDB_TRY(get_ids(call, ids.ids, ids.count, &result, err));
     vdb_status status = ids.shape.with_metadata ? check_metadata(result, err) : VDB_OK;
     if (status == VDB_OK) {
-        vdb_answers_put_points(call->out, vecdb_result_hits(result), vecdb_result_count(result),
-                               call->info.dimension, &ids.shape);
+        vdb_answers_put_points(call->out, vecdb_result_hits(result), vecdb_result_count(result), &ids.shape);
     }
     vecdb_result_free(result);
     return status;
 }
 
-/* ---- Search and count
- * ------------------------------------------------------------------------------------------ */
+/* ---- Search and count ---- */
 
 static vdb_status search(struct call *call, struct vdb_err *err)
 {
@@ -279,13 +252,11 @@ static vdb_status search(struct call *call, struct vdb_err *err)
     if (parsed.shape.with_vector) {
         VDB_TRY(check_vectors(call, "k", parsed.request.k, err));
     }
-    /* The service checks request.dimension, so a hit's vector has that many numbers. */
     VDB_TRY(verdict(call->service->ops->search(call->service, call->name, &parsed.request, &result, &error),
                     &error, err));
     vdb_status status = parsed.shape.with_metadata ? check_metadata(result, err) : VDB_OK;
     if (status == VDB_OK) {
-        vdb_answers_put_results(call->out, vecdb_result_hits(result), vecdb_result_count(result),
-                                call->info.dimension, &parsed.shape,
+        vdb_answers_put_results(call->out, vecdb_result_hits(result), vecdb_result_count(result), &parsed.shape,
                                 parsed.explain ? vecdb_result_explain(result) : NULL);
     }
     vecdb_result_free(result);
@@ -317,8 +288,7 @@ static vdb_status count(struct call *call, struct vdb_err *err)
     return put_count(call, filter, err);
 }
 
-/* ---- The process
- * ----------------------------------------------------------------------------------------------- */
+/* ---- The process ---- */
 
 static vdb_status healthz(struct call *call, struct vdb_err *err)
 {
@@ -356,8 +326,7 @@ static vdb_status metrics(struct call *call, struct vdb_err *err)
     return VDB_OK;
 }
 
-/* ---- From request to response
- * ---------------------------------------------------------------------------------- */
+/* ---- From request to response ---- */
 
 static handler_fn *const handlers[] = {
     [VDB_ROUTE_LIST_COLLECTIONS] = list_collections,
@@ -411,7 +380,7 @@ static bool is_work(vdb_route route)
 static vdb_status answer(struct call *call, struct vdb_err *err)
 {
     vdb_route route = call->request->match.route;
-    if (is_work(route) && atomic_load(&call->server->closing)) {
+    if (is_work(route) && call->request->late) {
         return vdb_err_set(err, VDB_BUSY, "the server is closing");
     }
     if (is_work(route) && call->request->has_query) {

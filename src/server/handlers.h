@@ -13,6 +13,7 @@ struct vdb_request {
     const char *method;
     const char *path; /* raw, without the query */
     bool has_query;
+    bool late;              /* it began after the server began to close: work is refused */
     struct vdb_match match; /* vdb_routes_find of method and path */
     const char *body;
     size_t body_bytes;

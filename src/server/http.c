@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/limits.h"
@@ -50,6 +51,7 @@ struct exchange {
     char *path;
     struct vdb_match match;
     bool has_query;
+    bool late;
     struct vdb_buf body;
     uint64_t received;  /* bytes of the body so far, thrown away ones included */
     uint64_t accounted; /* of metrics.body_memory */
@@ -59,8 +61,7 @@ struct exchange {
     char detail[VDB_ERR_TEXT_BYTES];
 };
 
-/* ---- The log
- * --------------------------------------------------------------------------------------------------- */
+/* ---- The log ---- */
 
 /* Text of strangers: control bytes must not reach a terminal. */
 static void copy_printable(char *out, size_t bytes, const char *text)
@@ -105,8 +106,7 @@ static void log_library(void *cls, const char *format, va_list args)
     vdb_log(VDB_LOG_DEBUG, "http", "libmicrohttpd: %s", shown);
 }
 
-/* ---- Bodies
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- Bodies ---- */
 
 static void refuse(struct exchange *exchange, unsigned http_status)
 {
@@ -157,8 +157,7 @@ static bool take_piece(struct exchange *exchange, const char *data, size_t bytes
     return true;
 }
 
-/* ---- One request
- * ----------------------------------------------------------------------------------------------- */
+/* ---- One request ---- */
 
 static enum MHD_Result queue(struct MHD_Connection *connection, struct exchange *exchange,
                              struct vdb_response *response)
@@ -202,6 +201,7 @@ static enum MHD_Result answer(struct MHD_Connection *connection, struct exchange
     struct vdb_request request = {.method = exchange->method,
                                   .path = exchange->path,
                                   .has_query = exchange->has_query,
+                                  .late = exchange->late,
                                   .match = exchange->match,
                                   .body = (const char *)exchange->body.data,
                                   .body_bytes = exchange->body.bytes};
@@ -250,10 +250,24 @@ static struct exchange *begin(struct vdb_http *http, struct MHD_Connection *conn
     if (!is_served(http, exchange->match.route)) {
         exchange->match = (struct vdb_match){.route = VDB_ROUTE_NONE};
     }
+    exchange->late = atomic_load(&http->server->closing);
     exchange->has_query = MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, NULL, NULL) > 0;
     atomic_fetch_add(&http->in_flight, 1);
     atomic_fetch_add_explicit(&http->server->metrics.in_flight, 1, memory_order_relaxed);
     return exchange;
+}
+
+/* Browsers let any page send requests to a server on loopback, and name that page's origin. There are no keys yet
+ * that would stop it, so only a page that this server itself delivered is answered. */
+static bool is_own_origin(struct MHD_Connection *connection)
+{
+    const char *origin = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ORIGIN);
+    const char *host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+    if (origin == NULL) {
+        return true;
+    }
+    const char *authority = strstr(origin, "://");
+    return authority != NULL && host != NULL && strcasecmp(authority + 3, host) == 0;
 }
 
 /* What the headers alone decide. True: answer now, without reading the body. */
@@ -271,6 +285,11 @@ static bool check_headers(struct exchange *exchange, struct MHD_Connection *conn
         MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST) == NULL) {
         (void)vdb_err_set(&exchange->err, VDB_INVALID, "headers: an HTTP/1.1 request must have Host");
         refuse(exchange, 400);
+    }
+    if (exchange->refusal == 0 && !is_own_origin(connection)) {
+        (void)vdb_err_set(&exchange->err, VDB_INVALID,
+                          "headers: Origin names another host than Host; pages of other origins are not served");
+        refuse(exchange, 403);
     }
     const char *length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
     uint64_t bytes = length != NULL ? strtoull(length, NULL, 10) : 0;
@@ -349,8 +368,7 @@ static size_t keep_encoded(void *cls, struct MHD_Connection *connection, char *t
     return strlen(text);
 }
 
-/* ---- Start and stop
- * -------------------------------------------------------------------------------------------- */
+/* ---- Start and stop ---- */
 
 vdb_status vdb_http_start(struct vdb_server *server, const struct vdb_http_options *options,
                           struct vdb_http **out, struct vdb_err *err)

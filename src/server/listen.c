@@ -1,7 +1,6 @@
 /* listen.c: sockets are opened here and handed to libmicrohttpd, so that a failure keeps its errno. */
 #include "server/listen.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -26,8 +25,8 @@ vdb_status vdb_listen_resolve(const char *host, struct vdb_listen_address *out, 
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     struct addrinfo *found = NULL;
     int rc = getaddrinfo(host, NULL, &hints, &found);
-    if (rc != 0) {
-        return vdb_err_set(err, VDB_INVALID, "host: \"%s\": %s", host, gai_strerror(rc));
+    if (rc != 0 || found == NULL) {
+        return vdb_err_set(err, VDB_INVALID, "host: \"%s\": %s", host, rc != 0 ? gai_strerror(rc) : "no address");
     }
     /* IPv4 first where a name has both, so that "localhost" is what the default 127.0.0.1 is. */
     const struct addrinfo *chosen = found;
@@ -53,21 +52,19 @@ static void set_port(struct sockaddr_storage *address, uint16_t port)
     }
 }
 
+/* What the socket is really bound to. */
 static void write_text(int fd, char *text)
 {
     struct sockaddr_storage bound = {0};
     socklen_t bytes = sizeof bound;
-    char host[INET6_ADDRSTRLEN] = "";
-    getsockname(fd, (struct sockaddr *)&bound, &bytes);
-    if (bound.ss_family == AF_INET) {
-        const struct sockaddr_in *v4 = (const struct sockaddr_in *)&bound;
-        inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host);
-        snprintf(text, VDB_LISTEN_TEXT_BYTES, "%s:%u", host, ntohs(v4->sin_port));
-    } else {
-        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&bound;
-        inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof host);
-        snprintf(text, VDB_LISTEN_TEXT_BYTES, "[%s]:%u", host, ntohs(v6->sin6_port));
+    char host[NI_MAXHOST] = "?";
+    char port[NI_MAXSERV] = "?";
+    if (getsockname(fd, (struct sockaddr *)&bound, &bytes) == 0) {
+        (void)getnameinfo((struct sockaddr *)&bound, bytes, host, sizeof host, port, sizeof port,
+                          NI_NUMERICHOST | NI_NUMERICSERV);
     }
+    bool v6 = bound.ss_family == AF_INET6;
+    snprintf(text, VDB_LISTEN_TEXT_BYTES, "%s%.250s%s:%s", v6 ? "[" : "", host, v6 ? "]" : "", port);
 }
 
 static vdb_status listen_error(const char *host, uint16_t port, const char *option, struct vdb_err *err)

@@ -33,51 +33,47 @@ void vdb_metrics_observe(struct vdb_metrics *metrics, vdb_route route, unsigned 
     atomic_fetch_add_explicit(&metrics->duration_ns[route], duration_ns, memory_order_relaxed);
 }
 
-/* ---- The process
- * ----------------------------------------------------------------------------------------------- */
+/* ---- The process ---- */
 
-/* Resident bytes from /proc; 0 where there is none. */
-static uint64_t resident_bytes(void)
+/* The first line of a file that begins with `prefix`, with the prefix stepped over; NULL when there is none. */
+static char *find_line(const char *path, const char *prefix, char *line, int capacity)
 {
-    unsigned long long size = 0;
-    unsigned long long resident = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
+    char *found = NULL;
+    FILE *file = fopen(path, "r");
+    while (file != NULL && found == NULL && fgets(line, capacity, file) != NULL) {
+        found = strncmp(line, prefix, strlen(prefix)) == 0 ? line + strlen(prefix) : NULL;
+    }
     if (file != NULL) {
-        if (fscanf(file, "%llu %llu", &size, &resident) != 2) {
-            resident = 0;
-        }
         fclose(file);
     }
-    return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+    return found;
+}
+
+/* Resident bytes: the second number of statm, in pages; 0 where there is no /proc. */
+static uint64_t resident_bytes(void)
+{
+    char line[256];
+    char *field = find_line("/proc/self/statm", "", line, sizeof line);
+    field = field != NULL ? strchr(field, ' ') : NULL;
+    return field != NULL ? (uint64_t)strtoull(field, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
 /* Seconds since the epoch at which the process began: the boot time plus field 22 of its stat line. */
 static double start_time(void)
 {
-    char line[1024] = "";
-    unsigned long long boot = 0;
-    unsigned long long ticks = 0;
-    FILE *file = fopen("/proc/stat", "r");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL && sscanf(line, "btime %llu", &boot) != 1) {
+    char line[1024];
+    char *boot = find_line("/proc/stat", "btime ", line, sizeof line);
+    double seconds = boot != NULL ? (double)strtoull(boot, NULL, 10) : 0;
+    char *field = find_line("/proc/self/stat", "", line, sizeof line);
+    /* The name (field 2) may hold spaces: count fields from its closing parenthesis. */
+    field = field != NULL ? strrchr(field, ')') : NULL;
+    for (int i = 0; i < 20 && field != NULL; i++) {
+        field = strchr(field + 1, ' ');
     }
-    if (file != NULL) {
-        fclose(file);
-    }
-    file = fopen("/proc/self/stat", "r");
-    if (file != NULL) {
-        /* The name (field 2) may hold spaces: count fields from its closing parenthesis. */
-        char *field = fgets(line, sizeof line, file) != NULL ? strrchr(line, ')') : NULL;
-        for (int i = 0; i < 20 && field != NULL; i++) {
-            field = strchr(field + 1, ' ');
-        }
-        ticks = field != NULL ? strtoull(field + 1, NULL, 10) : 0;
-        fclose(file);
-    }
-    return (double)boot + (double)ticks / (double)sysconf(_SC_CLK_TCK);
+    return field != NULL ? seconds + (double)strtoull(field, NULL, 10) / (double)sysconf(_SC_CLK_TCK) : seconds;
 }
 
-/* ---- The text
- * -------------------------------------------------------------------------------------------------- */
+/* ---- The text ---- */
 
 static void put_head(struct vdb_buf *out, const char *name, const char *type, const char *help)
 {

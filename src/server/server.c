@@ -31,26 +31,7 @@ enum {
     DRAIN_POLL_MS = 10
 };
 
-vdb_status vdb_server_init(struct vdb_server *server, struct vdb_service *service, struct vdb_err *err)
-{
-    pthread_rwlockattr_t attr;
-    memset(server, 0, sizeof *server);
-    server->service = service;
-    pthread_rwlockattr_init(&attr);
-    /* glibc lets a stream of readers starve a writer unless told otherwise: a drop must get its turn. */
-    pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-    int rc = pthread_rwlock_init(&server->schema, &attr);
-    pthread_rwlockattr_destroy(&attr);
-    return rc == 0 ? VDB_OK : vdb_err_set(err, VDB_IO, "lock: %s", strerror(rc));
-}
-
-void vdb_server_fini(struct vdb_server *server)
-{
-    pthread_rwlock_destroy(&server->schema);
-}
-
-/* ---- Signals
- * --------------------------------------------------------------------------------------------------- */
+/* ---- Signals ---- */
 
 static int signal_pipe[2] = {-1, -1};
 
@@ -87,8 +68,7 @@ static int wait_signal(int timeout_ms)
     return rc > 0 && read(signal_pipe[0], &byte, 1) == 1 ? byte : 0;
 }
 
-/* ---- Start
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- Start ---- */
 
 struct program {
     struct vdb_config config;
@@ -176,8 +156,7 @@ static void print_banner(const struct program *program)
     free(path);
 }
 
-/* ---- Stop
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- Stop ---- */
 
 /* Finishes what runs, for drain_seconds at most or until a second signal. False: some thread is still at work. */
 static bool drain(struct program *program)
@@ -223,7 +202,6 @@ static int run(struct program *program)
     struct vdb_listen_address address;
     vdb_status status;
     int code = EXIT_STOPPED;
-    bool initialised = false;
     VDB_CHECK(vdb_listen_resolve(program->config.host, &address, &err));
     VDB_CHECK(check_exposure(&program->config, &address, &err));
     status = (vdb_status)vdb_service_local_open(program->config.data, &program->service, &error);
@@ -231,8 +209,7 @@ static int run(struct program *program)
         (void)vdb_err_set(&err, status, "%s", error.message);
         goto cleanup;
     }
-    VDB_CHECK(vdb_server_init(&program->server, program->service, &err));
-    initialised = true;
+    program->server.service = program->service;
     VDB_CHECK(catch_signals(&err));
     VDB_CHECK(start_listener(program, &address, false, &err));
     if (program->config.metrics && program->config.metrics_port != 0) {
@@ -245,9 +222,6 @@ cleanup:
     }
     vdb_http_stop(program->http);
     vdb_http_stop(program->monitor);
-    if (initialised) {
-        vdb_server_fini(&program->server);
-    }
     if (program->service != NULL) {
         program->service->ops->destroy(program->service);
     }

@@ -52,7 +52,8 @@ static void test_life_of_a_database(void **state)
     assert_int_equal(vecdb_create_collection(db, &config, &err), VECDB_EXISTS);
     float a[2] = {1, 0};
     float b[2] = {0, 2};
-    vecdb_point points[2] = {{vecdb_id_number(1), a, "{\"lang\": \"en\"}", 14}, {{"two", 3, 0}, b, NULL, 0}};
+    vecdb_point points[2] = {{vecdb_id_number(1), a, 2, "{\"lang\": \"en\"}", 14},
+                             {{"two", 3, 0}, b, 2, NULL, 0}};
     assert_vecdb_ok(vecdb_upsert(db, "docs", points, 2, &written, &err), &err);
     assert_int_equal(written.seq, 1);
     assert_int_equal(written.changed, 2);
@@ -65,7 +66,7 @@ static void test_life_of_a_database(void **state)
     assert_null(hits[0].id.text);
     assert_int_equal(hits[0].id.number, 1);
     assert_true(hits[0].score == 1.0 && hits[1].score == 2.0);
-    assert_true(hits[0].vector[0] == 1.0f);
+    assert_true(hits[0].dimension == 2 && hits[0].vector[0] == 1.0f);
     assert_memory_equal(hits[0].metadata, "{\"lang\":\"en\"}", hits[0].metadata_bytes);
     assert_memory_equal(hits[1].id.text, "two", 3);
     assert_string_equal(vecdb_result_explain(result)->plan, "flat scan");
@@ -95,7 +96,7 @@ static void test_reopen_finds_everything(void **state)
     assert_vecdb_ok(vecdb_create_collection(db, &config, &err), &err);
     for (uint64_t i = 0; i < 50; i++) {
         float vector[3] = {(float)i, 1, -1};
-        vecdb_point point = {vecdb_id_number(i), vector, NULL, 0};
+        vecdb_point point = {vecdb_id_number(i), vector, 3, NULL, 0};
         assert_vecdb_ok(vecdb_upsert(db, "docs", &point, 1, NULL, &err), &err);
     }
     vecdb_id gone = vecdb_id_number(7);
@@ -157,6 +158,11 @@ static void test_errors_at_the_edge(void **state)
     assert_vecdb_ok(vecdb_create_collection(db, &config, &err), &err);
     assert_int_equal(vecdb_count(db, NULL, NULL, 0, &count, &err), VECDB_INVALID);
     assert_int_equal(vecdb_upsert(db, "docs", NULL, 3, NULL, &err), VECDB_INVALID);
+    float four[4] = {1, 2, 3, 4};
+    vecdb_point wrong = {vecdb_id_number(1), four, 4, NULL, 0};
+    assert_int_equal(vecdb_upsert(db, "docs", &wrong, 1, NULL, &err), VECDB_INVALID);
+    assert_string_equal(err.message,
+                        "points[0].vector: 4 numbers given, the collection \"docs\" has dimension 3");
     assert_int_equal(vecdb_delete(db, "docs", NULL, 3, NULL, &err), VECDB_INVALID);
     assert_int_equal(vecdb_get(db, "docs", NULL, 1, &result, &err), VECDB_INVALID);
     vecdb_id huge = {"x", (size_t)1 << 32, 0}; /* a length that 32 bits would wrap to 0 */
@@ -204,7 +210,7 @@ static void test_local_service(void **state)
     const struct vdb_service_ops *ops = service->ops;
     vecdb_collection_config config = {"docs", 1, VECDB_L1, NULL};
     float one = 1;
-    vecdb_point point = {vecdb_id_number(5), &one, NULL, 0};
+    vecdb_point point = {vecdb_id_number(5), &one, 1, NULL, 0};
     vecdb_search_request request = {.vector = &one, .dimension = 1, .k = 1};
     assert_vecdb_ok(ops->create_collection(service, &config, &err), &err);
     assert_vecdb_ok(ops->upsert(service, "docs", &point, 1, &written, &err), &err);

@@ -139,7 +139,7 @@ static void write_round(struct fixture *f, struct model_point *points, struct vd
     points[n].group = (int)vdb_rng_below(rng, 5);
     random_vector(rng, points[n].vector);
     snprintf(metadata, sizeof metadata, " { \"group\" : %d } ", points[n].group);
-    struct vdb_point point = {id, points[n].vector, vdb_str_of(metadata)};
+    struct vdb_point point = {id, points[n].vector, DIMENSION, vdb_str_of(metadata)};
     assert_ok(vdb_collection_upsert(f->collection, &point, 1, &result, &err), &err);
 }
 
@@ -212,8 +212,8 @@ static void test_get_in_order_asked(void **state)
     float vectors[2][DIMENSION] = {{1, 2, 3, 4, 5}, {6, 7, 8, 9, 10}};
     /* 42 and "42" are two points; the metadata comes back in canonical form, numbers as written. */
     struct vdb_point points[2] = {
-        {{.number = 42}, vectors[0], vdb_str_of("{ \"a\" : 1.10, \"\\u0062\":[ ] }")},
-        {{"42", 2, 0}, vectors[1], {NULL, 0}},
+        {{.number = 42}, vectors[0], DIMENSION, vdb_str_of("{ \"a\" : 1.10, \"\\u0062\":[ ] }")},
+        {{"42", 2, 0}, vectors[1], DIMENSION, {NULL, 0}},
     };
     assert_ok(vdb_collection_upsert(f.collection, points, 2, &result, &err), &err);
     assert_int_equal(result.changed, 2);
@@ -237,9 +237,9 @@ static void refuse(struct fixture *f, struct vdb_point bad, vdb_status status, c
     struct vdb_write_result result;
     uint64_t count;
     float good_vector[DIMENSION] = {1, 1, 1, 1, 1};
-    struct vdb_point batch[2] = {{{.number = 1}, good_vector, {NULL, 0}}, bad};
+    struct vdb_point batch[2] = {{{.number = 1}, good_vector, DIMENSION, {NULL, 0}}, bad};
     assert_fails(vdb_collection_upsert(f->collection, batch, 2, &result, &err), status, &err, part);
-    assert_non_null(strstr(err.text, "points[1]"));
+    assert_non_null(strstr(err.text, "points[1]."));
     assert_ok(vdb_collection_count(f->collection, (struct vdb_str){NULL, 0}, &count, &err), &err);
     assert_int_equal(count, 0);
 }
@@ -253,31 +253,39 @@ static void test_bad_points(void **state)
     float nan_vector[DIMENSION] = {1, 2, NAN, 4, 5};
     float inf_vector[DIMENSION] = {1, 2, 3, 4, -INFINITY};
     float zero[DIMENSION] = {0};
-    refuse(&f, (struct vdb_point){{.number = 2}, nan_vector, {NULL, 0}}, VDB_INVALID, "vector[2]: NaN");
-    refuse(&f, (struct vdb_point){{.number = 2}, inf_vector, {NULL, 0}}, VDB_INVALID, "vector[4]: infinity");
-    refuse(&f, (struct vdb_point){{.number = 2}, zero, {NULL, 0}}, VDB_INVALID, "zero vector");
-    refuse(&f, (struct vdb_point){{.number = 2}, NULL, {NULL, 0}}, VDB_INVALID, "vector: missing");
-    refuse(&f, (struct vdb_point){{.number = 2}, good, vdb_str_of("[1]")}, VDB_INVALID, "expected an object");
-    refuse(&f, (struct vdb_point){{.number = 2}, good, vdb_str_of("{\"a\":}")}, VDB_INVALID, "metadata: byte 5");
-    refuse(&f, (struct vdb_point){{.number = 2}, good, vdb_str_of("{} x")}, VDB_INVALID, "metadata");
-    refuse(&f, (struct vdb_point){{.number = 2}, good, vdb_str_of("")}, VDB_INVALID, "metadata");
-    refuse(&f, (struct vdb_point){{"", 0, 0}, good, {NULL, 0}}, VDB_INVALID, "id: a string of 0 bytes");
+    refuse(&f, (struct vdb_point){{.number = 2}, nan_vector, DIMENSION, {NULL, 0}}, VDB_INVALID,
+           "vector[2]: NaN");
+    refuse(&f, (struct vdb_point){{.number = 2}, inf_vector, DIMENSION, {NULL, 0}}, VDB_INVALID,
+           "vector[4]: infinity");
+    refuse(&f, (struct vdb_point){{.number = 2}, zero, DIMENSION, {NULL, 0}}, VDB_INVALID, "zero vector");
+    refuse(&f, (struct vdb_point){{.number = 2}, NULL, DIMENSION, {NULL, 0}}, VDB_INVALID, "vector: missing");
+    refuse(&f, (struct vdb_point){{.number = 2}, good, DIMENSION - 1, {NULL, 0}}, VDB_INVALID,
+           "vector: 4 numbers given, the collection \"docs\" has dimension 5");
+    refuse(&f, (struct vdb_point){{.number = 2}, good, DIMENSION, vdb_str_of("[1]")}, VDB_INVALID,
+           "expected an object");
+    refuse(&f, (struct vdb_point){{.number = 2}, good, DIMENSION, vdb_str_of("{\"a\":}")}, VDB_INVALID,
+           "metadata: byte 5");
+    refuse(&f, (struct vdb_point){{.number = 2}, good, DIMENSION, vdb_str_of("{} x")}, VDB_INVALID, "metadata");
+    refuse(&f, (struct vdb_point){{.number = 2}, good, DIMENSION, vdb_str_of("")}, VDB_INVALID, "metadata");
+    refuse(&f, (struct vdb_point){{"", 0, 0}, good, DIMENSION, {NULL, 0}}, VDB_INVALID,
+           "id: a string of 0 bytes");
     char long_id[256];
     memset(long_id, 'i', sizeof long_id);
-    refuse(&f, (struct vdb_point){{long_id, 256, 0}, good, {NULL, 0}}, VDB_INVALID,
+    refuse(&f, (struct vdb_point){{long_id, 256, 0}, good, DIMENSION, {NULL, 0}}, VDB_INVALID,
            "256 bytes; allowed are 1..255");
-    refuse(&f, (struct vdb_point){{"\xff", 1, 0}, good, {NULL, 0}}, VDB_INVALID, "UTF-8");
+    refuse(&f, (struct vdb_point){{"\xff", 1, 0}, good, DIMENSION, {NULL, 0}}, VDB_INVALID, "UTF-8");
 
     size_t bytes = VDB_LIMIT_METADATA_BYTES_MAX;
     char *large = malloc(bytes + 8);
     int head = snprintf(large, bytes, "{\"a\":\"");
     memset(large + head, 'x', bytes);
     memcpy(large + bytes - 1, "\"}", 2); /* one byte past the limit */
-    refuse(&f, (struct vdb_point){{.number = 2}, good, {large, bytes + 1}}, VDB_LIMIT, "1048577 bytes");
+    refuse(&f, (struct vdb_point){{.number = 2}, good, DIMENSION, {large, bytes + 1}}, VDB_LIMIT,
+           "1048577 bytes");
     memcpy(large + bytes - 2, "\"}", 2); /* at the limit */
     struct vdb_err err = {0};
     struct vdb_write_result result;
-    struct vdb_point fits = {{.number = 3}, good, {large, bytes}};
+    struct vdb_point fits = {{.number = 3}, good, DIMENSION, {large, bytes}};
     assert_ok(vdb_collection_upsert(f.collection, &fits, 1, &result, &err), &err);
     free(large);
     close_fixture(&f);
@@ -296,7 +304,7 @@ static void test_bad_batches(void **state)
     struct vdb_point *points = calloc(count + 1, sizeof *points);
     struct vdb_id *ids = calloc(count + 1, sizeof *ids);
     for (size_t i = 0; i <= count; i++) {
-        points[i] = (struct vdb_point){{.number = i}, vector, {NULL, 0}};
+        points[i] = (struct vdb_point){{.number = i}, vector, DIMENSION, {NULL, 0}};
         ids[i].number = i;
     }
     assert_fails(vdb_collection_upsert(f.collection, points, 0, &result, &err), VDB_INVALID, &err, "1 to 10000");
@@ -376,7 +384,8 @@ static void *write_pairs(void *arg)
     struct vdb_write_result result;
     for (unsigned n = 1; n <= 400; n++) {
         float vector[DIMENSION] = {(float)n, 0, 0, 0, 0};
-        struct vdb_point pair[2] = {{{.number = 1}, vector, {NULL, 0}}, {{.number = 2}, vector, {NULL, 0}}};
+        struct vdb_point pair[2] = {{{.number = 1}, vector, DIMENSION, {NULL, 0}},
+                                    {{.number = 2}, vector, DIMENSION, {NULL, 0}}};
         assert_ok(vdb_collection_upsert(race->f->collection, pair, 2, &result, &err), &err);
     }
     atomic_store(&race->stop, true);

@@ -42,7 +42,7 @@ static vdb_status put_one(struct vdb_database *database, const char *name, uint6
     struct vdb_collection *collection;
     struct vdb_write_result result;
     float vector[2] = {(float)id, 1};
-    struct vdb_point point = {.id = {.number = id}, .vector = vector};
+    struct vdb_point point = {.id = {.number = id}, .vector = vector, .dimension = 2};
     VDB_TRY(vdb_database_get(database, name, &collection, err));
     vdb_status status = vdb_collection_upsert(collection, &point, 1, &result, err);
     vdb_collection_unref(collection);
@@ -211,7 +211,7 @@ static void test_drop_while_in_use(void **state)
     assert_int_equal(hits.count, 1);
     assert_int_equal(hits.hits[0].id->number, 7);
     free(hits.hits);
-    struct vdb_point point = {.id = {.number = 8}, .vector = vector};
+    struct vdb_point point = {.id = {.number = 8}, .vector = vector, .dimension = 2};
     assert_fails(vdb_collection_upsert(held, &point, 1, &result, &err), VDB_NOT_FOUND, &err, "dropped");
     vdb_collection_unref(held);
     vdb_database_close(database);

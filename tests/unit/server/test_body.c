@@ -53,8 +53,7 @@ static void assert_has(const struct fixture *fixture, const char *part)
     }
 }
 
-/* ---- Create
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- Create ---- */
 
 static vdb_status create(struct fixture *fixture, const char *text, vecdb_collection_config *out)
 {
@@ -155,8 +154,7 @@ static void test_create_refused(void **state)
     }
 }
 
-/* ---- Upsert
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- Upsert ---- */
 
 static vdb_status upsert(struct fixture *fixture, const char *text, uint32_t dimension,
                          struct vdb_body_points *out)
@@ -356,8 +354,7 @@ static void test_base64_exact(void **state)
     vdb_buf_fini(&text);
 }
 
-/* ---- Ids, search, count
- * ---------------------------------------------------------------------------------------- */
+/* ---- Ids, search, count ---- */
 
 static void test_ids(void **state)
 {

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/limits.h"
@@ -38,6 +39,7 @@ struct vdb_http {
     struct MHD_Daemon *daemon;
     struct vdb_server *server;
     bool monitoring_only;
+    int quiesced_fd; /* the listening socket after vdb_http_quiesce; -1 before */
     uint64_t body_memory_max;
     _Atomic uint64_t in_flight;
     _Atomic uint64_t working;
@@ -381,6 +383,7 @@ vdb_status vdb_http_start(struct vdb_server *server, const struct vdb_http_optio
     }
     http->server = server;
     http->monitoring_only = options->monitoring_only;
+    http->quiesced_fd = -1;
     http->body_memory_max = config->body_memory_mib << 20;
     unsigned connections = (unsigned)config->connections_max;
     unsigned threads = options->threads < connections ? options->threads : connections;
@@ -410,7 +413,10 @@ void vdb_http_quiesce(struct vdb_http *http)
 {
     MHD_socket fd = MHD_quiesce_daemon(http->daemon);
     if (fd != MHD_INVALID_SOCKET) {
-        close(fd);
+        /* Refuses connections from now on. It is closed when the threads are gone: one of them may still be
+         * taking it out of its epoll set, and the number must not belong to another file by then. */
+        (void)shutdown(fd, SHUT_RDWR);
+        http->quiesced_fd = fd;
     }
 }
 
@@ -428,6 +434,9 @@ void vdb_http_stop(struct vdb_http *http)
 {
     if (http != NULL) {
         MHD_stop_daemon(http->daemon);
+        if (http->quiesced_fd >= 0) {
+            close(http->quiesced_fd);
+        }
         free(http);
     }
 }

@@ -246,9 +246,14 @@ def test_running_requests_finish(tmp_path: Path, start: type[Program]) -> None:
     kept.read()
     slow = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
     slow.sendall(b"POST /v1/collections HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body[:5]))
-    time.sleep(0.3)
-    program.process.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + SECONDS
+    while True:  # until the server has begun it, beside this look itself
+        idle.request("GET", "/metrics")
+        if b"\nvecdb_http_requests_in_flight 2\n" in idle.getresponse().read():
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    program.process.send_signal(signal.SIGTERM)
     while True:  # until the listening socket is gone
         try:
             socket.create_connection(("127.0.0.1", port), timeout=SECONDS).close()

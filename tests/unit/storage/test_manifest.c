@@ -200,6 +200,10 @@ static void test_future_formats(void **state)
     assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_VERSION, &err, "feature bits 0x5");
     edit(&text, &database, "\"features\": 0", "\"features\": 18446744073709551615");
     assert_fails(decode(&text, VDB_MANIFEST_DATABASE, &got, &err), VDB_VERSION, &err, "0xffffffffffffffff");
+    edit(&text, &collection, "\"features\": 0", "\"features\": 5,\n \"shape\": \"new\"");
+    assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_VERSION, &err, "feature bits 0x5");
+    edit(&text, &collection, "\"min_reader\": 1", "\"min_reader\": 2,\n \"schema\": \"elsewhere\"");
+    assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_VERSION, &err, "format 2 or later");
     edit(&text, &collection, "\"cosine\"", "\"hamming\"");
     assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_VERSION, &err,
                  "schema.metric: \"hamming\"");

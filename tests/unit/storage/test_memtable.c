@@ -12,6 +12,7 @@
 
 #include "base/limits.h"
 #include "base/rng.h"
+#include "base/timer.h"
 #include "storage/batch.h"
 #include "storage/idmap.h"
 #include "storage/memtable.h"
@@ -611,6 +612,59 @@ static void test_views_while_publishing(void **state)
     vdb_buf_fini(&batch);
 }
 
+/* Readers that come and go without a pause, so that there is always one, must not keep the writer out. Each gives
+ * up at a deadline, which a writer that waits for its turn only never needs. */
+enum { HUNGRY_READERS = 4, HUNGRY_IDS = 500, HUNGRY_BATCHES = 300 };
+static const uint64_t deadline_ns = UINT64_C(10000000000);
+
+static void *read_without_pause(void *arg)
+{
+    struct race *race = arg;
+    static struct vdb_id ids[HUNGRY_IDS]; /* all zero: number 0 */
+    uint32_t slots[HUNGRY_IDS];
+    uint64_t started = vdb_now_ns();
+    while (!atomic_load(&race->stop)) {
+        struct vdb_memtable_view view;
+        vdb_memtable_find(race->memtable, ids, HUNGRY_IDS, &view, slots);
+        atomic_fetch_add(&race->views, 1);
+        if (vdb_now_ns() - started > deadline_ns) {
+            atomic_fetch_add(&race->wrong, 1);
+            break;
+        }
+    }
+    return NULL;
+}
+
+static void test_readers_do_not_starve_the_writer(void **state)
+{
+    (void)state;
+    struct race race = {.memtable = vdb_memtable_create(THREAD_DIMENSION)};
+    pthread_t threads[HUNGRY_READERS];
+    struct vdb_buf batch = {0};
+    for (int i = 0; i < HUNGRY_READERS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, read_without_pause, &race), 0);
+    }
+    while (atomic_load(&race.views) < 2 * HUNGRY_READERS) {
+        sched_yield(); /* until they are at it */
+    }
+    for (unsigned b = 1; b <= HUNGRY_BATCHES; b++) {
+        vdb_buf_clear(&batch);
+        vdb_batch_begin(&batch, THREAD_DIMENSION);
+        put_upsert(&batch, b % IDS, b, THREAD_DIMENSION);
+        write_batch(race.memtable, &batch, b);
+    }
+    atomic_store(&race.stop, true);
+    for (int i = 0; i < HUNGRY_READERS; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    if (atomic_load(&race.wrong) != 0) {
+        fail_msg("%u readers had to give up before %d batches were published", atomic_load(&race.wrong),
+                 HUNGRY_BATCHES);
+    }
+    vdb_memtable_destroy(race.memtable);
+    vdb_buf_fini(&batch);
+}
+
 /* Many threads stage and discard while one publishes: reservations neither collide nor leak. */
 static void *stage_and_discard(void *arg)
 {
@@ -676,6 +730,7 @@ int main(void)
         cmocka_unit_test(test_discard_gives_back),
         cmocka_unit_test(test_deletes_only),
         cmocka_unit_test(test_views_while_publishing),
+        cmocka_unit_test(test_readers_do_not_starve_the_writer),
         cmocka_unit_test(test_staging_while_publishing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,123 @@
+"""What the client's methods return: immutable values with named fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Union, overload
+
+import numpy as np
+import numpy.typing as npt
+
+PointId = Union[int, str]
+Metadata = dict[str, Any]
+Vector = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class CollectionInfo:
+    name: str
+    dimension: int
+    metric: str
+    index_config: dict[str, Any]
+    count: int  # live points
+    last_seq: int  # sequence number of the newest write
+    memory_bytes: int
+    log_bytes: int
+
+
+@dataclass(frozen=True)
+class WriteResult:
+    seq: int  # sequence number of the (last) batch; 0 when nothing was written
+    changed: int  # upsert: points written; delete: points that were there
+    requests: int = 1  # batches sent, each of them atomic
+
+
+def _same_vector(a: Vector | None, b: Vector | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return bool(np.array_equal(a, b))
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """A stored point. vector is a read-only float32 array, or None when it was not asked for."""
+
+    id: PointId
+    metadata: Metadata | None = None
+    vector: Vector | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Point):
+            return NotImplemented
+        return (self.id, self.metadata) == (other.id, other.metadata) and _same_vector(self.vector, other.vector)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, eq=False)
+class SearchHit:
+    """One answer of a search. score: see the collection's metric (for "dot" higher is nearer, else lower)."""
+
+    id: PointId
+    score: float
+    metadata: Metadata | None = None
+    vector: Vector | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SearchHit):
+            return NotImplemented
+        mine, theirs = (self.id, self.score, self.metadata), (other.id, other.score, other.metadata)
+        return mine == theirs and _same_vector(self.vector, other.vector)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Explain:
+    """How a search came to its answer; times as the server measured them."""
+
+    plan: str
+    rows: int
+    rows_allowed: int
+    distances_computed: int
+    filter_us: float
+    search_us: float
+    total_us: float
+
+
+@dataclass(frozen=True)
+class SearchResult(Sequence[SearchHit]):
+    """The hits, nearest first: iterate, index, or take len() of it."""
+
+    hits: tuple[SearchHit, ...] = field(default=())
+    explain: Explain | None = None
+
+    @property
+    def ids(self) -> list[PointId]:
+        return [hit.id for hit in self.hits]
+
+    @property
+    def scores(self) -> list[float]:
+        return [hit.score for hit in self.hits]
+
+    def __iter__(self) -> Iterator[SearchHit]:
+        return iter(self.hits)
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    @overload
+    def __getitem__(self, index: int) -> SearchHit: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[SearchHit, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> SearchHit | tuple[SearchHit, ...]:
+        return self.hits[index]
+
+
+@dataclass(frozen=True)
+class ServerVersion:
+    version: str
+    cpu: str  # the kernels in use: "scalar", "avx2" or "avx512"

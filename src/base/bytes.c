@@ -125,6 +125,9 @@ const uint8_t *vdb_cursor_take(struct vdb_cursor *cursor, size_t bytes)
         cursor->failed = true;
         return NULL;
     }
+    if (cursor->data == NULL) {
+        return (const uint8_t *)""; /* nothing of nothing: there is no data to point into */
+    }
     const uint8_t *taken = cursor->data + cursor->pos;
     cursor->pos += bytes;
     return taken;

@@ -21,8 +21,9 @@
 #define VDB_LIMIT_HTTP_BODY_BYTES_MAX   (64u << 20) /* contract: one request body */
 #define VDB_LIMIT_HTTP_HEADER_BYTES_MAX (64u << 10) /* contract */
 #define VDB_LIMIT_IDLE_SECONDS_MAX      60u         /* contract: an idle connection is closed */
-#define VDB_LIMIT_COLLECTION_POINTS_MAX (1u << 30)  /* slots are 32-bit; the upper quarter stays free for flags  \
-                                                     */
-#define VDB_LIMIT_PATH_BYTES_MAX 4096u              /* Linux PATH_MAX */
+#define VDB_LIMIT_COLLECTION_POINTS_MAX                                                                          \
+    (1u << 30)                         /* slots are 32-bit; the upper quarter stays free for flags               \
+                                        */
+#define VDB_LIMIT_PATH_BYTES_MAX 4096u /* Linux PATH_MAX */
 
 #endif

@@ -41,7 +41,7 @@ void *vdb_alloc_aligned(size_t bytes);
 /* NUL-terminated copy of bytes[0..count), or NULL. Freed with free(). */
 char *vdb_strndup(const char *bytes, size_t count);
 
-/* Arena: bump allocation from blocks; everything is freed at once. Addresses stay valid until reset or fini. */
+/* Arena: bump allocation from blocks; everything is freed at once. Addresses stay valid until fini. */
 struct vdb_arena {
     struct vdb_arena_block *head;
     size_t block_bytes; /* size of a fresh block; larger requests get a block of their own */

@@ -37,9 +37,11 @@ void vdb_progress_update(struct vdb_progress *progress, uint64_t done)
         return;
     }
     uint64_t now = vdb_now_ns();
-    if (progress->drawn_ns != 0 && now - progress->drawn_ns < REDRAW_NS && done < progress->total) {
+    bool first_at_end = done >= progress->total && !progress->drawn_end;
+    if (progress->drawn_ns != 0 && now - progress->drawn_ns < REDRAW_NS && !first_at_end) {
         return;
     }
+    progress->drawn_end = done >= progress->total;
     progress->drawn_ns = now;
     double part = progress->total > 0 ? (double)done / (double)progress->total : 1.0;
     part = part > 1.0 ? 1.0 : part;

@@ -1,6 +1,6 @@
 /* progress.h: a progress bar for long work, on stderr and only when stderr is a terminal.
  *
- *     recover  [##########..........]  50%  512,000/1,024,000 rows  1.2M rows/s  eta 0:04
+ *     recover  [##########..........]  50%  512k/1.0M rows  128k/s  eta 0:04
  *
  * Redraws at most ten times a second. Threads: confined.
  */
@@ -17,6 +17,7 @@ struct vdb_progress {
     uint64_t started_ns;
     uint64_t drawn_ns;
     bool enabled;
+    bool drawn_end; /* the full bar was shown */
 };
 
 void vdb_progress_begin(struct vdb_progress *progress, const char *label, const char *unit, uint64_t total);

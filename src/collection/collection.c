@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/lock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "collection_internal.h"
@@ -17,7 +18,7 @@ vdb_status vdb_collection_open(struct vdb_env *env, const char *dir, struct vdb_
     }
     collection->env = env;
     atomic_init(&collection->refs, 1);
-    pthread_rwlock_init(&collection->life, NULL);
+    vdb_rwlock_init(&collection->life);
     collection->dir = vdb_strndup(dir, strlen(dir));
     vdb_status status = VDB_OK;
     if (collection->dir == NULL) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/lock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "index/index.h"
@@ -210,7 +211,7 @@ vdb_status vdb_database_open(struct vdb_env *env, const char *path, bool must_ex
     }
     database->env = env;
     pthread_mutex_init(&database->change, NULL);
-    pthread_rwlock_init(&database->names, NULL);
+    vdb_rwlock_init(&database->names);
     vdb_status status;
     if (path == NULL || path[0] == '\0') {
         status = vdb_err_set(err, VDB_INVALID, "path: empty");

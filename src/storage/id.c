@@ -1,7 +1,6 @@
 /* id.c: comparison and hashing of ids. */
 #include "id.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define XXH_INLINE_ALL
@@ -34,13 +33,4 @@ uint64_t vdb_id_hash(const struct vdb_id *id)
         return XXH3_64bits(&id->number, sizeof id->number);
     }
     return XXH3_64bits_withSeed(id->text, id->text_bytes, 1);
-}
-
-void vdb_id_print(const struct vdb_id *id, char *out, size_t out_bytes)
-{
-    if (id->text == NULL) {
-        snprintf(out, out_bytes, "%llu", (unsigned long long)id->number);
-    } else {
-        snprintf(out, out_bytes, "\"%.*s\"", (int)id->text_bytes, id->text);
-    }
 }

@@ -20,7 +20,4 @@ bool vdb_id_equal(const struct vdb_id *a, const struct vdb_id *b);
 bool vdb_id_before(const struct vdb_id *a, const struct vdb_id *b);
 uint64_t vdb_id_hash(const struct vdb_id *id);
 
-/* Writes the id as a person reads it (42, "b") into out, cut to fit, NUL-terminated; for error texts. */
-void vdb_id_print(const struct vdb_id *id, char *out, size_t out_bytes);
-
 #endif

@@ -1,10 +1,10 @@
 /* manifest.c: metadata.json, written and read.
  *
  * The text is fixed to the byte: encode writes one canonical form and decode accepts only a text that encode
- * would have written for the same values (M2), so that no byte of the file is without meaning.
+ * would have written for the same values (F2), so that no byte of the file is without meaning.
  *
- *   M1  The last member is "crc32c": the checksum of every byte before `,"crc32c"`, as 8 hexadecimal digits.
- *   M2  decode(text) succeeds only if encode(decode(text)) == text.
+ *   F1  The last member is "crc32c": the checksum of every byte before `,"crc32c"`, as 8 hexadecimal digits.
+ *   F2  decode(text) succeeds only if encode(decode(text)) == text.
  */
 #include "manifest.h"
 
@@ -112,8 +112,9 @@ static vdb_status decode_schema(struct vdb_json *json, struct vdb_schema *schema
             struct vdb_str name;
             vdb_element element;
             VDB_TRY(vdb_json_string_raw(json, &name, err));
-            bool known = vdb_str_is(key, "metric") ? vdb_metric_parse(name, &schema->metric)
-                                                   : vdb_element_parse(name, &element);
+            bool known = vdb_str_is(key, "metric")
+                             ? vdb_metric_parse(name, &schema->metric)
+                             : vdb_element_parse(name, &element) && element == VDB_ELEMENT_F32;
             if (!known) {
                 return vdb_err_set(err, VDB_VERSION, "schema.%.*s: \"%.*s\" is not known to this version",
                                    (int)key.bytes, key.data, (int)name.bytes, name.data);
@@ -156,6 +157,9 @@ static vdb_status decode_member(struct vdb_json *json, struct vdb_str key, struc
     if (vdb_str_is(key, "crc32c")) {
         return vdb_json_string_raw(json, &text, err);
     }
+    if (preamble->format > VDB_FORMAT_VERSION) {
+        return vdb_json_skip(json, NULL, err); /* a newer writer's, which min_reader says we need not know */
+    }
     return vdb_err_set(err, VDB_CORRUPT, "unknown member \"%.*s\"", (int)key.bytes, key.data);
 }
 
@@ -178,7 +182,7 @@ static vdb_status check_preamble(const struct preamble *preamble, vdb_manifest_k
     return VDB_OK;
 }
 
-/* M1. The position of the checksum member is fixed by the canonical form: the last 25 bytes. */
+/* F1. The position of the checksum member is fixed by the canonical form: the last 25 bytes. */
 static vdb_status check_crc(const char *text, size_t bytes, struct vdb_err *err)
 {
     const char tail[] = ",\n \"crc32c\": \"00000000\"}\n";
@@ -195,7 +199,7 @@ static vdb_status check_crc(const char *text, size_t bytes, struct vdb_err *err)
     return VDB_OK;
 }
 
-/* M2 */
+/* F2 */
 static vdb_status check_canonical(const char *text, size_t bytes, const struct vdb_manifest *manifest,
                                   struct vdb_err *err)
 {
@@ -228,8 +232,8 @@ vdb_status vdb_manifest_decode(const char *text, size_t bytes, vdb_manifest_kind
             break;
         }
         status = decode_member(&json, key, out, &preamble, err);
-        /* A newer format may hold members this build does not know: the preamble, which comes first, decides. */
-        if (status == VDB_CORRUPT && preamble.min_reader > VDB_FORMAT_VERSION) {
+        /* What this build may not read may look like anything: the preamble, which comes first, decides. */
+        if (status != VDB_OK && (preamble.min_reader > VDB_FORMAT_VERSION || preamble.features != 0)) {
             return check_preamble(&preamble, kind, err);
         }
     }
@@ -240,13 +244,14 @@ vdb_status vdb_manifest_decode(const char *text, size_t bytes, vdb_manifest_kind
         return status == VDB_INVALID ? vdb_err_wrap(err, VDB_CORRUPT, "not a manifest") : status;
     }
     VDB_TRY(check_preamble(&preamble, kind, err));
+    out->format = preamble.format;
     if (kind == VDB_MANIFEST_COLLECTION) {
         status = vdb_schema_check(&out->schema, err);
         if (status != VDB_OK) {
             return vdb_err_wrap(err, VDB_CORRUPT, "schema");
         }
     }
-    return check_canonical(text, bytes, out, err);
+    return out->format > VDB_FORMAT_VERSION ? VDB_OK : check_canonical(text, bytes, out, err);
 }
 
 vdb_status vdb_manifest_load(struct vdb_env *env, const char *dir, vdb_manifest_kind kind,

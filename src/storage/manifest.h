@@ -22,6 +22,7 @@ typedef enum vdb_manifest_kind { VDB_MANIFEST_DATABASE, VDB_MANIFEST_COLLECTION 
 
 struct vdb_manifest {
     vdb_manifest_kind kind;
+    uint64_t format; /* that its writer used; encode writes VDB_FORMAT_VERSION */
     uint8_t uuid[VDB_UUID_BYTES];
     uint64_t created_us;      /* microseconds since 1970 */
     struct vdb_schema schema; /* collection only */

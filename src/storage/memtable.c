@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/lock.h"
 #include "base/mem.h"
 #include "batch.h"
 #include "idmap.h"
@@ -78,7 +79,7 @@ struct vdb_memtable *vdb_memtable_create(uint32_t dimension)
            memtable->stride_bytes << (memtable->chunk_shift + 1) <= CHUNK_BYTES) {
         memtable->chunk_shift++;
     }
-    pthread_rwlock_init(&memtable->lock, NULL);
+    vdb_rwlock_init(&memtable->lock);
     return memtable;
 }
 

@@ -71,7 +71,7 @@ uint32_t vdb_wal_record_seal(uint8_t *record, uint32_t number, uint64_t offset, 
 /* The whole size of a record put by vdb_wal_record_put. */
 size_t vdb_wal_record_bytes(const uint8_t *record);
 
-/* Whether an intact record stands at offset of the segment image (W1, checksum, zero padding; not its chain).
+/* Whether an intact record stands at offset of the segment image (W1 and checksum; not its chain).
  * *reason gets why not, static text. */
 bool vdb_wal_record_at(const uint8_t *image, size_t bytes, uint64_t offset, uint32_t number,
                        struct vdb_wal_record *out, const char **reason);

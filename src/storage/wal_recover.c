@@ -40,10 +40,12 @@ struct recovery {
 static vdb_status note_segment(void *ctx, const char *name, vdb_file_kind kind, struct vdb_err *err)
 {
     struct recovery *r = ctx;
-    unsigned number;
+    static const char prefix[] = "segment_";
     char again[64];
-    if (kind == VDB_KIND_FILE && sscanf(name, "segment_%u.wal", &number) == 1) {
-        snprintf(again, sizeof again, "segment_%06u.wal", number);
+    if (kind == VDB_KIND_FILE && strncmp(name, prefix, sizeof prefix - 1) == 0) {
+        /* Whatever strtoul makes of the rest: only the one spelling of a number is a segment's name. */
+        uint32_t number = (uint32_t)strtoul(name + sizeof prefix - 1, NULL, 10);
+        snprintf(again, sizeof again, "segment_%06" PRIu32 ".wal", number);
         if (strcmp(again, name) == 0) {
             r->last = !r->any || number > r->last ? number : r->last;
             r->any = true;

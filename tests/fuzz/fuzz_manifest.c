@@ -1,5 +1,5 @@
 // floor: storage
-/* fuzz_manifest.c: any bytes as a manifest of either kind. What decodes must encode to the very same bytes (M2 of
+/* fuzz_manifest.c: any bytes as a manifest of either kind. What decodes must encode to the very same bytes (F2 of
  * manifest.c) and satisfy the schema's rules. Since a checksum stops nearly every mutation, the input is tried a
  * second time with a right checksum put behind it. */
 #include "base/crc32c.h"
@@ -37,7 +37,9 @@ static void check(const char *text, size_t bytes)
         }
         struct vdb_buf again = {0};
         vdb_manifest_encode(&manifest, &again);
-        REQUIRE(!again.failed && again.bytes == bytes && memcmp(again.data, text, bytes) == 0);
+        REQUIRE(!again.failed);
+        REQUIRE(manifest.format > VDB_FORMAT_VERSION || /* what a newer writer added is skipped */
+                (again.bytes == bytes && memcmp(again.data, text, bytes) == 0));
         vdb_buf_fini(&again);
     }
     REQUIRE(decoded <= 1); /* no text is both */

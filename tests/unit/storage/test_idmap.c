@@ -53,26 +53,6 @@ static void test_order(void **state)
     assert_true(vdb_id_hash(&as_text) != vdb_id_hash(&as_number));
 }
 
-static void test_print(void **state)
-{
-    (void)state;
-    char out[32];
-    struct vdb_id id = number_id(UINT64_MAX);
-    vdb_id_print(&id, out, sizeof out);
-    assert_string_equal(out, "18446744073709551615");
-    id = TEXT("b");
-    vdb_id_print(&id, out, sizeof out);
-    assert_string_equal(out, "\"b\"");
-    id = text_id("cut here", 3); /* need not be NUL-terminated */
-    vdb_id_print(&id, out, sizeof out);
-    assert_string_equal(out, "\"cut\"");
-    id = TEXT("a text that is longer than the room for it");
-    memset(out, 'G', sizeof out);
-    vdb_id_print(&id, out, 10);
-    assert_string_equal(out, "\"a text t");
-    assert_int_equal(out[10], 'G');
-}
-
 /* The rows that carry the ids: slot s has ids[s]. */
 static const struct vdb_id *id_of(const void *ctx, uint32_t slot)
 {
@@ -214,8 +194,8 @@ static void test_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order),        cmocka_unit_test(test_print),   cmocka_unit_test(test_empty_map),
-        cmocka_unit_test(test_put_replaces), cmocka_unit_test(test_reserve), cmocka_unit_test(test_model),
+        cmocka_unit_test(test_order),   cmocka_unit_test(test_empty_map), cmocka_unit_test(test_put_replaces),
+        cmocka_unit_test(test_reserve), cmocka_unit_test(test_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

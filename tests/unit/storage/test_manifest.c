@@ -1,4 +1,4 @@
-/* test_manifest.c: metadata.json: M1 and M2 of manifest.c, refusals by name, and replacement under faults. */
+/* test_manifest.c: metadata.json: F1 and F2 of manifest.c, refusals by name, and replacement under faults. */
 #include "support.h"
 
 #include <stdlib.h>
@@ -131,7 +131,7 @@ static void test_round_trip(void **state)
     vdb_buf_fini(&text);
 }
 
-/* M1: any byte changed in any way, anything cut off or added: refused. */
+/* F1: any byte changed in any way, anything cut off or added: refused. */
 static void test_every_flip(void **state)
 {
     (void)state;
@@ -204,6 +204,12 @@ static void test_future_formats(void **state)
     assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_VERSION, &err, "feature bits 0x5");
     edit(&text, &collection, "\"min_reader\": 1", "\"min_reader\": 2,\n \"schema\": \"elsewhere\"");
     assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_VERSION, &err, "format 2 or later");
+    /* A newer writer that says we can read it is read; what it added is skipped. */
+    edit(&text, &collection, "\"format\": 1,\n \"min_reader\": 1,",
+         "\"format\": 2,\n \"min_reader\": 1,\n \"shape\": [{\"new\": 1}],");
+    assert_ok(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), &err);
+    assert_int_equal(got.format, 2);
+    assert_string_equal(got.schema.name, collection.schema.name);
     edit(&text, &collection, "\"cosine\"", "\"hamming\"");
     assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_VERSION, &err,
                  "schema.metric: \"hamming\"");
@@ -229,7 +235,7 @@ static void test_wrong_kind(void **state)
     vdb_buf_fini(&text);
 }
 
-/* M2: a right checksum over a text that encode would not have written. */
+/* F2: a right checksum over a text that encode would not have written. */
 static void test_other_spellings(void **state)
 {
     (void)state;

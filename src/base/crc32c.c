@@ -18,7 +18,9 @@ enum { POLYNOMIAL_SLICES = 8, STREAM_BYTES = 1024 };
 
 static uint32_t slices[POLYNOMIAL_SLICES][256];
 static uint32_t shift_stream[4][256]; /* the checksum of x followed by STREAM_BYTES zeros, by bytes of crc(x) */
+#if defined(__x86_64__)
 static bool have_instruction;
+#endif
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void fill_tables(void)

@@ -4,21 +4,42 @@
 #include <math.h>
 
 static const char *const element_names[VDB_ELEMENT_COUNT] = {
-    [VDB_ELEMENT_F32] = "f32",
-    [VDB_ELEMENT_U8] = "u8",
-    [VDB_ELEMENT_I8] = "i8",
+    [VDB_ELEMENT_F32] = "f32", [VDB_ELEMENT_U8] = "u8",     [VDB_ELEMENT_I8] = "i8",
+    [VDB_ELEMENT_F16] = "f16", [VDB_ELEMENT_BF16] = "bf16", [VDB_ELEMENT_BIT] = "bit",
 };
 
 static const char *const metric_names[VDB_METRIC_COUNT] = {
-    [VDB_METRIC_L2] = "l2",
-    [VDB_METRIC_COSINE] = "cosine",
-    [VDB_METRIC_DOT] = "dot",
-    [VDB_METRIC_L1] = "l1",
+    [VDB_METRIC_L2] = "l2", [VDB_METRIC_COSINE] = "cosine",   [VDB_METRIC_DOT] = "dot",
+    [VDB_METRIC_L1] = "l1", [VDB_METRIC_HAMMING] = "hamming", [VDB_METRIC_JACCARD] = "jaccard",
 };
 
 size_t vdb_element_bytes(vdb_element element)
 {
-    return element == VDB_ELEMENT_F32 ? sizeof(float) : 1;
+    switch (element) {
+    case VDB_ELEMENT_F32:
+        return 4;
+    case VDB_ELEMENT_F16:
+    case VDB_ELEMENT_BF16:
+        return 2;
+    case VDB_ELEMENT_BIT:
+        return 0;
+    default:
+        return 1;
+    }
+}
+
+size_t vdb_vector_bytes(vdb_element element, size_t dimension)
+{
+    return element == VDB_ELEMENT_BIT ? dimension / 8 + (dimension % 8 != 0)
+                                      : dimension * vdb_element_bytes(element);
+}
+
+bool vdb_metric_fits(vdb_element element, vdb_metric metric)
+{
+    if ((unsigned)element >= VDB_ELEMENT_COUNT || (unsigned)metric >= VDB_METRIC_COUNT) {
+        return false;
+    }
+    return (element == VDB_ELEMENT_BIT) == (metric == VDB_METRIC_HAMMING || metric == VDB_METRIC_JACCARD);
 }
 
 const char *vdb_element_name(vdb_element element)

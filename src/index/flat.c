@@ -3,12 +3,17 @@
  * Without a filter the one-to-many kernel runs over blocks of rows. With one, the filter's words decide, 64 rows
  * at a time: a word that allows many is scanned whole, its refused rows too, since a row skipped costs more (the
  * stream of addresses breaks off) than a row computed; of a word that allows few, only those rows are read, by
- * the one-to-one kernel, with the rows that follow asked for ahead. Both kernels give the same distance to the
- * last bit, so the answer does not depend on which of them ran.
+ * the gather kernel, which asks for the rows that follow ahead of their turn. Both kernels give the same distance
+ * to the last bit, so the answer does not depend on which of them ran.
+ *
+ * On f32 those distances are a first pass: a row whose distance less the kernel's error bound (exact_bound.h) is
+ * within the top-k's bound gets its distance in double (distance/wide.h), and only that is offered. An inner
+ * product has no bound without the row's norm, so dot is taken in double at once, which the memory hides.
  *
  * F1 Every allowed row is offered to the top-k at most once, and every one not beyond its bound; no other row is.
  * F2 A distance that is NaN (only from rows that hold a NaN or an infinity, which writers refuse) counts as
  * +infinity: the top-k's order stays total.
+ * F3 On f32, ids, order and ties are those of distances in double precision (wide.h), on every machine.
  *
  * Threads: shared-read; nothing is kept between searches.
  */
@@ -17,35 +22,79 @@
 #include <assert.h>
 
 #include "base/limits.h"
+#include "base/mem.h"
 #include "distance/cpu.h"
+#include "exact_bound.h"
 
 enum {
     WORD_ROWS = 64,
     BLOCK_ROWS = 256,    /* distances held on the stack: 2 KiB */
     DENSE_ROWS_MIN = 32, /* allowed rows of a word from which it is scanned whole: measured, see README.md */
-    PREFETCH_ROWS = 8,   /* allowed rows between the one asked for and the one computed: measured likewise */
+    PREFETCH_ROWS = 8,   /* doubles of gathered rows: rows between the one asked for and the one computed */
     PREFETCH_BYTES_MAX = 1024, /* of a row; the processor's own prefetchers follow a longer one */
-    LINE_BYTES = 64,
 };
 
 struct scan {
     const struct vdb_rows *rows;
     const void *query;
     const struct vdb_bitset *allow; /* or NULL */
-    vdb_distance_fn *one;
     vdb_distance_many_fn *many;
+    vdb_distance_gather_fn *gather;
+    bool in_double;    /* F3: what the kernels give is a first pass... */
+    bool wide_at_once; /* ...or not asked for */
+    struct vdb_wide wide;
+    double query_square; /* cosine in double */
+    double relative;     /* exact_bound.h: the kernels' error */
+    double absolute;
     struct vdb_topk *topk;
     struct vdb_search_counters counters;
     size_t waiting_count; /* allowed rows of sparse words, not computed yet */
     uint32_t waiting[BLOCK_ROWS];
 };
 
-static void offer(struct vdb_topk *topk, double distance, size_t row)
+/* A row's distance in double, as its vector lies. */
+static double distance_in_double(const struct scan *scan, const void *row)
 {
+    return vdb_wide_distance(&scan->wide, scan->rows->metric, scan->query, scan->query_square, row,
+                             scan->rows->dimension);
+}
+
+/* Offers an allowed row of which the kernel says `distance`. */
+static void offer(struct scan *scan, double distance, size_t row)
+{
+    if (scan->in_double && !scan->wide_at_once) {
+        if (distance - scan->relative * distance - scan->absolute > vdb_topk_bound(scan->topk)) {
+            return;
+        }
+        distance = distance_in_double(scan, vdb_rows_at(scan->rows, row));
+    }
     if (isnan(distance)) { /* F2 */
         distance = (double)INFINITY;
     }
-    (void)vdb_topk_push(topk, distance, (uint32_t)row);
+    (void)vdb_topk_push(scan->topk, distance, (uint32_t)row);
+}
+
+/* Distances of `count` rows of one chunk, all or those of `slots`. */
+static void compute(const struct scan *scan, const void *first, const uint32_t *slots, size_t count, double *out)
+{
+    const struct vdb_rows *rows = scan->rows;
+    if (scan->wide_at_once) {
+        for (size_t i = 0; i < count; i++) {
+            const char *row = (const char *)first + (slots == NULL ? i : slots[i]) * rows->stride_bytes;
+            if (slots != NULL && i + PREFETCH_ROWS < count) {
+                const char *ahead = (const char *)first + slots[i + PREFETCH_ROWS] * rows->stride_bytes;
+                for (size_t byte = 0; byte < PREFETCH_BYTES_MAX && byte < rows->dimension * sizeof(float);
+                     byte += VDB_CACHE_LINE_BYTES) {
+                    __builtin_prefetch(ahead + byte);
+                }
+            }
+            out[i] = distance_in_double(scan, row);
+        }
+    } else if (slots == NULL) {
+        scan->many(scan->query, first, rows->stride_bytes, count, rows->dimension, out);
+    } else {
+        scan->gather(scan->query, first, rows->stride_bytes, slots, count, rows->dimension, out);
+    }
 }
 
 /* Scans rows [begin, end) whole and offers the allowed ones. No block crosses a chunk. */
@@ -60,45 +109,42 @@ static void scan_whole(struct scan *scan, size_t begin, size_t end)
         size_t left_in_chunk = chunk_rows - (begin & (chunk_rows - 1));
         count = count < left_in_chunk ? count : left_in_chunk;
         count = count < BLOCK_ROWS ? count : BLOCK_ROWS;
-        scan->many(scan->query, vdb_rows_at(rows, begin), rows->stride_bytes, count, rows->dimension, distances);
+        compute(scan, vdb_rows_at(rows, begin), NULL, count, distances);
         for (size_t i = 0; i < count; i++) {
-            if (distances[i] > vdb_topk_bound(scan->topk)) {
+            double least = distances[i] - scan->relative * distances[i] - scan->absolute;
+            if (least > vdb_topk_bound(scan->topk)) {
                 continue;
             }
             if (scan->allow == NULL || vdb_bitset_test(scan->allow, begin + i)) {
-                offer(scan->topk, distances[i], begin + i);
+                offer(scan, distances[i], begin + i);
             }
         }
         begin += count;
     }
 }
 
-static void prefetch_row(const struct vdb_rows *rows, size_t row)
-{
-    const char *at = vdb_rows_at(rows, row);
-    size_t bytes = rows->dimension * vdb_element_bytes(rows->element);
-    bytes = bytes < PREFETCH_BYTES_MAX ? bytes : PREFETCH_BYTES_MAX;
-    for (size_t i = 0; i < bytes; i += LINE_BYTES) {
-        __builtin_prefetch(at + i);
-    }
-}
-
-/* Computes and offers the rows that wait. */
+/* Computes and offers the rows that wait: they ascend, so those of one chunk lie side by side. */
 static void scan_waiting(struct scan *scan)
 {
     const struct vdb_rows *rows = scan->rows;
-    size_t count = scan->waiting_count;
-    for (size_t i = 0; i < count && i < PREFETCH_ROWS; i++) {
-        prefetch_row(rows, scan->waiting[i]);
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (i + PREFETCH_ROWS < count) {
-            prefetch_row(rows, scan->waiting[i + PREFETCH_ROWS]);
+    const size_t row_mask = ((size_t)1 << rows->chunk_shift) - 1;
+    uint32_t slots[BLOCK_ROWS]; /* within their chunk */
+    double distances[BLOCK_ROWS];
+    for (size_t begin = 0, end; begin < scan->waiting_count; begin = end) {
+        size_t chunk = (size_t)scan->waiting[begin] >> rows->chunk_shift;
+        for (end = begin; end < scan->waiting_count; end++) {
+            size_t row = scan->waiting[end];
+            if (row >> rows->chunk_shift != chunk) {
+                break;
+            }
+            slots[end - begin] = (uint32_t)(row & row_mask);
         }
-        size_t row = scan->waiting[i];
-        offer(scan->topk, scan->one(scan->query, vdb_rows_at(rows, row), rows->dimension), row);
+        compute(scan, rows->chunks[chunk], slots, end - begin, distances);
+        for (size_t i = begin; i < end; i++) {
+            offer(scan, distances[i - begin], scan->waiting[i]);
+        }
     }
-    scan->counters.distances_computed += count;
+    scan->counters.distances_computed += scan->waiting_count;
     scan->waiting_count = 0;
 }
 
@@ -142,7 +188,7 @@ static vdb_status search(const void *index, const struct vdb_rows *rows, const s
 {
     (void)index;
     assert(topk->k > 0 && rows->dimension > 0);
-    assert((unsigned)rows->element < VDB_ELEMENT_COUNT && (unsigned)rows->metric < VDB_METRIC_COUNT);
+    assert(vdb_metric_fits(rows->element, rows->metric));
     assert(query->allow == NULL || query->allow->count >= rows->count);
     if (rows->count > VDB_LIMIT_COLLECTION_POINTS_MAX) { /* a file may hold more than a row number can say */
         return vdb_err_set(err, VDB_LIMIT, "rows: %zu is over the limit of %u in one search", rows->count,
@@ -153,9 +199,21 @@ static vdb_status search(const void *index, const struct vdb_rows *rows, const s
     scan.rows = rows;
     scan.query = query->vector;
     scan.allow = query->allow;
-    scan.one = kernels->one[rows->element][rows->metric];
     scan.many = kernels->many[rows->element][rows->metric];
+    scan.gather = kernels->gather[rows->element][rows->metric];
     scan.topk = topk;
+    scan.in_double = rows->element == VDB_ELEMENT_F32;
+    scan.wide_at_once = scan.in_double && rows->metric == VDB_METRIC_DOT;
+    scan.query_square = 0;
+    scan.relative = 0;
+    scan.absolute = 0;
+    if (scan.in_double) {
+        vdb_wide_fill(&scan.wide, kernels->level);
+        scan.query_square = scan.wide.dot(query->vector, query->vector, rows->dimension);
+        if (!scan.wide_at_once) {
+            vdb_exact_bound_kernel(rows->metric, rows->dimension, &scan.relative, &scan.absolute);
+        }
+    }
     scan.counters = (struct vdb_search_counters){0};
     scan.waiting_count = 0;
     if (query->allow == NULL) {
@@ -193,11 +251,15 @@ static vdb_status check(const void *index, const struct vdb_rows *rows, struct v
         return vdb_err_set(err, VDB_CORRUPT, "flat: metric: %u is none of the %d kinds", (unsigned)rows->metric,
                            VDB_METRIC_COUNT);
     }
+    if (!vdb_metric_fits(rows->element, rows->metric)) {
+        return vdb_err_set(err, VDB_CORRUPT, "flat: metric: %s does not compare vectors of %s",
+                           vdb_metric_name(rows->metric), vdb_element_name(rows->element));
+    }
     if (rows->dimension < 1 || rows->dimension > VDB_LIMIT_DIMENSION_MAX) {
         return vdb_err_set(err, VDB_CORRUPT, "flat: dimension: %zu is not in 1..%u", rows->dimension,
                            VDB_LIMIT_DIMENSION_MAX);
     }
-    size_t row_bytes = rows->dimension * vdb_element_bytes(rows->element);
+    size_t row_bytes = vdb_vector_bytes(rows->element, rows->dimension);
     if (rows->stride_bytes < row_bytes) {
         return vdb_err_set(err, VDB_CORRUPT, "flat: stride_bytes: %zu is less than a row's %zu bytes",
                            rows->stride_bytes, row_bytes);

@@ -36,7 +36,7 @@ static inline const void *vdb_rows_at(const struct vdb_rows *rows, size_t row)
 static inline struct vdb_rows vdb_rows_of_array(const void *const *array_pointer, size_t count, size_t dimension,
                                                 vdb_element element, vdb_metric metric)
 {
-    return (struct vdb_rows){array_pointer, 40,   dimension * vdb_element_bytes(element), dimension, element,
+    return (struct vdb_rows){array_pointer, 40,   vdb_vector_bytes(element, dimension), dimension, element,
                              metric,        count};
 }
 

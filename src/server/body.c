@@ -26,7 +26,7 @@ static vdb_status read_metric(struct vdb_fields_reader *reader, void *out, struc
     struct vdb_str text;
     vdb_metric metric;
     VDB_TRY(vdb_fields_string(reader, &text, err));
-    if (!vdb_metric_parse(text, &metric)) {
+    if (!vdb_metric_parse(text, &metric) || !vdb_metric_fits(VDB_ELEMENT_F32, metric)) {
         return vdb_err_set(err, VDB_INVALID, "\"%.*s\" is none of l2, cosine, dot, l1",
                            (int)(text.bytes < 64 ? text.bytes : 64), text.data);
     }

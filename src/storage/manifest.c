@@ -113,7 +113,8 @@ static vdb_status decode_schema(struct vdb_json *json, struct vdb_schema *schema
             vdb_element element;
             VDB_TRY(vdb_json_string_raw(json, &name, err));
             bool known = vdb_str_is(key, "metric")
-                             ? vdb_metric_parse(name, &schema->metric)
+                             ? vdb_metric_parse(name, &schema->metric) &&
+                                   vdb_metric_fits(VDB_ELEMENT_F32, schema->metric)
                              : vdb_element_parse(name, &element) && element == VDB_ELEMENT_F32;
             if (!known) {
                 return vdb_err_set(err, VDB_VERSION, "schema.%.*s: \"%.*s\" is not known to this version",

@@ -1,69 +1,65 @@
 /* kernels_avx2.c: the kernels in AVX2 and FMA. The same shape as kernels_avx512.c, half as wide.
  *
- * One function per family computes several rows at once or one row, by a constant `row_count`: the loads of the
- * query are shared, and each row has accumulators of its own. So a row's sum takes the same operations in the
- * same order in either, and one-to-many equals one-to-one to the last bit.
- *
  * V1 f32: F32_ACCUMULATORS registers of 8 lanes per row hide the latency of the fused multiply-add; what is left
  * after whole blocks goes masked into register 0. README.md counts these steps in its error bound. V2 Integers:
  * 16 elements a step, widened to 16 bits, multiplied and added in pairs to 32 bits (vpmaddwd). One step adds at
  * most 2 * 255^2 = 130,050 to a lane, and a lane takes at most 65,536 / 16 = 4,096 steps: 532,684,800 < 2^31.
  *    Lanes are widened to 64 bits before they are added up.
  * V3 No byte outside a vector is read: the tail's loads are masked (f32) or end where the vector ends (integers).
- * V4 The hardware's prefetchers follow one stream of addresses better than ROWS at once: from memory, rows in
- * step came at 18 to 25 GB/s and one by one at 33. So each step prefetches in address order, two groups ahead and
- * never past the rows of the call: then both come at 33 and, in the cache, rows in step are ahead.
+ * V4 Prefetching is R1 and R2 of kernels_rows.h.
  *
  * Threads: pure functions.
  */
-#include "distance/kernels.h"
+#include "distance/kernels_rows.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
-
 enum {
-    ROWS = 4,
-    LINE_BYTES = 64,
     F32_LANES = 8,
     F32_ACCUMULATORS = 2,    /* 4 rows * 2 = 8 of the 16 registers */
     COSINE_ACCUMULATORS = 2, /* X */
     INT_ELEMENTS = 16,
+    BITS_BYTES = 32,
 };
 
-INLINE const char *at(const void *rows, size_t stride_bytes, size_t row, size_t byte)
-{
-    return (const char *)rows + row * stride_bytes + byte;
-}
-
-/* V4: asks for one line of the group of rows that comes two groups later, in the order of its addresses. `byte`
- * is how far the group's rows have been read, in steps of step_bytes per row. */
-INLINE void prefetch(const char *ahead, size_t row_count, size_t row, size_t byte, size_t step_bytes)
-{
-    if (row_count == ROWS && row * step_bytes % LINE_BYTES == 0) {
-        __builtin_prefetch(ahead + byte * ROWS + row * step_bytes);
-    }
-}
-
-/* ---- f32 ---- */
+/* ---- f32, f16, bf16 ---- */
 
 /* From word 8 - n on: n words of ones, then zeros. */
 static const int32_t word_mask[2 * F32_LANES] = {-1, -1, -1, -1, -1, -1, -1, -1};
 
-/* 8 floats, or the first `left` of them and zeros. */
-INLINE __m256 load_f32(const char *p, size_t left)
+typedef __m256 float_load(const char *p, size_t left);
+
+/* 8 elements, or the first `left` of them and zeros. */
+static inline __m256 load_f32(const char *p, size_t left)
 {
     if (left >= F32_LANES) {
         return _mm256_loadu_ps((const float *)p);
     }
     __m256i mask = _mm256_loadu_si256((const __m256i *)(word_mask + F32_LANES - left));
     return _mm256_maskload_ps((const float *)p, mask);
+}
+
+INLINE __m128i load_halves(const char *p, size_t left)
+{
+    if (left >= F32_LANES) {
+        return _mm_loadu_si128((const __m128i *)p);
+    }
+    uint16_t halves[F32_LANES] = {0}; /* AVX2 has no masked load of 16 bits */
+    for (size_t i = 0; i < left; i++) {
+        __builtin_memcpy(&halves[i], p + 2 * i, 2);
+    }
+    return _mm_loadu_si128((const __m128i *)halves);
+}
+
+static inline __m256 load_f16(const char *p, size_t left)
+{
+    return _mm256_cvtph_ps(load_halves(p, left));
+}
+
+static inline __m256 load_bf16(const char *p, size_t left)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_halves(p, left)), 16));
 }
 
 INLINE float reduce_f32(__m256 v)
@@ -74,27 +70,29 @@ INLINE float reduce_f32(__m256 v)
     return _mm_cvtss_f32(quarter);
 }
 
-typedef __m256 f32_step(__m256 sum, __m256 a, __m256 b);
+typedef __m256 float_step(__m256 sum, __m256 a, __m256 b);
 
-static inline __m256 l2_f32_step(__m256 sum, __m256 a, __m256 b)
+static inline __m256 l2_float_step(__m256 sum, __m256 a, __m256 b)
 {
     __m256 difference = _mm256_sub_ps(a, b);
     return _mm256_fmadd_ps(difference, difference, sum);
 }
 
-static inline __m256 dot_f32_step(__m256 sum, __m256 a, __m256 b)
+static inline __m256 dot_float_step(__m256 sum, __m256 a, __m256 b)
 {
     return _mm256_fmadd_ps(a, b, sum);
 }
 
-static inline __m256 l1_f32_step(__m256 sum, __m256 a, __m256 b)
+static inline __m256 l1_float_step(__m256 sum, __m256 a, __m256 b)
 {
     return _mm256_add_ps(sum, _mm256_andnot_ps(_mm256_set1_ps(-0.0f), _mm256_sub_ps(a, b)));
 }
 
-INLINE void sum_f32(f32_step *step, vdb_metric metric, const void *query, const void *rows, size_t stride_bytes,
-                    size_t row_count, const char *ahead, size_t dimension, double *out)
+INLINE void sum_float(float_load *load, vdb_element element, float_step *step, vdb_metric metric,
+                      const void *query, const void *rows, size_t stride_bytes, size_t row_count,
+                      const char *ahead, size_t dimension, double *out)
 {
+    const size_t width = element == VDB_ELEMENT_F32 ? sizeof(float) : sizeof(uint16_t);
     const size_t block = F32_ACCUMULATORS * F32_LANES;
     __m256 sums[ROWS][F32_ACCUMULATORS];
     UNROLL for (size_t r = 0; r < row_count; r++)
@@ -108,33 +106,35 @@ INLINE void sum_f32(f32_step *step, vdb_metric metric, const void *query, const 
     for (; i + block <= dimension; i += block) {
         UNROLL for (size_t j = 0; j < F32_ACCUMULATORS; j++)
         {
-            size_t byte = (i + j * F32_LANES) * sizeof(float);
-            __m256 a = load_f32(at(query, 0, 0, byte), F32_LANES);
+            size_t byte = (i + j * F32_LANES) * width;
+            __m256 a = load(at(query, 0, 0, byte), F32_LANES);
             UNROLL for (size_t r = 0; r < row_count; r++)
             {
-                sums[r][j] = step(sums[r][j], a, load_f32(at(rows, stride_bytes, r, byte), F32_LANES));
-                prefetch(ahead, row_count, r, byte, F32_LANES * sizeof(float));
+                sums[r][j] = step(sums[r][j], a, load(at(rows, stride_bytes, r, byte), F32_LANES));
+                prefetch(ahead, row_count, r, byte, F32_LANES * width);
             }
         }
     }
     for (; i < dimension; i += F32_LANES) {
-        __m256 a = load_f32(at(query, 0, 0, i * sizeof(float)), dimension - i);
+        __m256 a = load(at(query, 0, 0, i * width), dimension - i);
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            __m256 b = load_f32(at(rows, stride_bytes, r, i * sizeof(float)), dimension - i);
+            __m256 b = load(at(rows, stride_bytes, r, i * width), dimension - i);
             sums[r][0] = step(sums[r][0], a, b);
         }
     }
     UNROLL for (size_t r = 0; r < row_count; r++)
     {
         __m256 sum = _mm256_add_ps(sums[r][0], sums[r][1]);
-        out[r] = vdb_kernels_finish_f32(metric, reduce_f32(sum), query, at(rows, stride_bytes, r, 0), dimension);
+        out[r] = vdb_kernels_finish_float(element, metric, reduce_f32(sum), query, at(rows, stride_bytes, r, 0),
+                                          dimension);
     }
 }
 
-INLINE void cosine_f32(const void *query, const void *rows, size_t stride_bytes, size_t row_count,
-                       const char *ahead, size_t dimension, double *out)
+INLINE void cosine_float(float_load *load, vdb_element element, const void *query, const void *rows,
+                         size_t stride_bytes, size_t row_count, const char *ahead, size_t dimension, double *out)
 {
+    const size_t width = element == VDB_ELEMENT_F32 ? sizeof(float) : sizeof(uint16_t);
     const size_t block = COSINE_ACCUMULATORS * F32_LANES;
     __m256 aa[COSINE_ACCUMULATORS];
     __m256 dot[ROWS][COSINE_ACCUMULATORS];
@@ -152,24 +152,24 @@ INLINE void cosine_f32(const void *query, const void *rows, size_t stride_bytes,
     for (; i + block <= dimension; i += block) {
         UNROLL for (size_t j = 0; j < COSINE_ACCUMULATORS; j++)
         {
-            size_t byte = (i + j * F32_LANES) * sizeof(float);
-            __m256 a = load_f32(at(query, 0, 0, byte), F32_LANES);
+            size_t byte = (i + j * F32_LANES) * width;
+            __m256 a = load(at(query, 0, 0, byte), F32_LANES);
             aa[j] = _mm256_fmadd_ps(a, a, aa[j]);
             UNROLL for (size_t r = 0; r < row_count; r++)
             {
-                __m256 b = load_f32(at(rows, stride_bytes, r, byte), F32_LANES);
+                __m256 b = load(at(rows, stride_bytes, r, byte), F32_LANES);
                 dot[r][j] = _mm256_fmadd_ps(a, b, dot[r][j]);
                 bb[r][j] = _mm256_fmadd_ps(b, b, bb[r][j]);
-                prefetch(ahead, row_count, r, byte, F32_LANES * sizeof(float));
+                prefetch(ahead, row_count, r, byte, F32_LANES * width);
             }
         }
     }
     for (; i < dimension; i += F32_LANES) {
-        __m256 a = load_f32(at(query, 0, 0, i * sizeof(float)), dimension - i);
+        __m256 a = load(at(query, 0, 0, i * width), dimension - i);
         aa[0] = _mm256_fmadd_ps(a, a, aa[0]);
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            __m256 b = load_f32(at(rows, stride_bytes, r, i * sizeof(float)), dimension - i);
+            __m256 b = load(at(rows, stride_bytes, r, i * width), dimension - i);
             dot[r][0] = _mm256_fmadd_ps(a, b, dot[r][0]);
             bb[r][0] = _mm256_fmadd_ps(b, b, bb[r][0]);
         }
@@ -177,9 +177,9 @@ INLINE void cosine_f32(const void *query, const void *rows, size_t stride_bytes,
     float query_square = reduce_f32(_mm256_add_ps(aa[0], aa[1]));
     UNROLL for (size_t r = 0; r < row_count; r++)
     {
-        out[r] = vdb_kernels_finish_cosine_f32(reduce_f32(_mm256_add_ps(dot[r][0], dot[r][1])), query_square,
-                                               reduce_f32(_mm256_add_ps(bb[r][0], bb[r][1])), query,
-                                               at(rows, stride_bytes, r, 0), dimension);
+        out[r] = vdb_kernels_finish_cosine_float(element, reduce_f32(_mm256_add_ps(dot[r][0], dot[r][1])),
+                                                 query_square, reduce_f32(_mm256_add_ps(bb[r][0], bb[r][1])),
+                                                 query, at(rows, stride_bytes, r, 0), dimension);
     }
 }
 
@@ -320,50 +320,105 @@ INLINE void cosine_int(int_widen *widen, const void *query, const void *rows, si
     }
 }
 
-/* ---- The entry points: metric_element_one and metric_element_many ----
- * `family` is one of the four above, `...` its constants. */
+/* ---- bits ---- */
 
-#define KERNEL(metric, element, family, ...)                                                                     \
-    static double metric##_##element##_one(const void *a, const void *b, size_t dimension)                       \
-    {                                                                                                            \
-        double out;                                                                                              \
-        family(__VA_ARGS__ a, b, 0, 1, NULL, dimension, &out);                                                   \
-        return out;                                                                                              \
-    }                                                                                                            \
-    static void metric##_##element##_many(const void *query, const void *rows, size_t stride_bytes,              \
-                                          size_t count, size_t dimension, double *out)                           \
-    {                                                                                                            \
-        size_t i = 0;                                                                                            \
-        for (; i + ROWS <= count; i += ROWS) {                                                                   \
-            const char *group = at(rows, stride_bytes, i, 0);                                                    \
-            const char *ahead = i + 3 * ROWS <= count ? at(group, stride_bytes, 2 * ROWS, 0) : group;            \
-            family(__VA_ARGS__ query, group, stride_bytes, ROWS, ahead, dimension, out + i);                     \
-        }                                                                                                        \
-        for (; i < count; i++) {                                                                                 \
-            out[i] = metric##_##element##_one(query, at(rows, stride_bytes, i, 0), dimension);                   \
-        }                                                                                                        \
+INLINE __m256i load_bits(const char *p, size_t left)
+{
+    if (left >= BITS_BYTES) {
+        return _mm256_loadu_si256((const __m256i *)p);
     }
-#define CONSTANTS(...) __VA_ARGS__,
+    uint64_t words[BITS_BYTES / 8] = {0};
+    UNROLL for (size_t w = 0; w < BITS_BYTES / 8; w++)
+    {
+        if (8 * w + 8 <= left) {
+            __builtin_memcpy(&words[w], p + 8 * w, 8);
+            continue;
+        }
+        for (size_t i = 8 * w; i < left; i++) {
+            words[w] |= (uint64_t)(uint8_t)p[i] << 8 * (i % 8);
+        }
+        break;
+    }
+    return _mm256_set_epi64x((long long)words[3], (long long)words[2], (long long)words[1], (long long)words[0]);
+}
 
-KERNEL(l2, f32, sum_f32, CONSTANTS(l2_f32_step, VDB_METRIC_L2))
-KERNEL(dot, f32, sum_f32, CONSTANTS(dot_f32_step, VDB_METRIC_DOT))
-KERNEL(l1, f32, sum_f32, CONSTANTS(l1_f32_step, VDB_METRIC_L1))
-KERNEL(cosine, f32, cosine_f32, )
+/* The bits set of each 8 bytes: a table of 16 counts looked up by every half of a byte (vpshufb), the bytes'
+ * counts summed (vpsadbw). */
+INLINE __m256i popcount(__m256i v)
+{
+    const __m256i counts = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2,
+                                            3, 1, 2, 2, 3, 2, 3, 3, 4);
+    const __m256i low = _mm256_set1_epi8(15);
+    __m256i lower = _mm256_shuffle_epi8(counts, _mm256_and_si256(v, low));
+    __m256i upper = _mm256_shuffle_epi8(counts, _mm256_and_si256(_mm256_srli_epi16(v, 4), low));
+    return _mm256_sad_epu8(_mm256_add_epi8(lower, upper), _mm256_setzero_si256());
+}
 
-#define INT_KERNELS(element)                                                                                     \
-    KERNEL(l2, element, sum_int, CONSTANTS(widen_##element, l2_int_step, VDB_METRIC_L2))                         \
-    KERNEL(dot, element, sum_int, CONSTANTS(widen_##element, dot_int_step, VDB_METRIC_DOT))                      \
-    KERNEL(l1, element, sum_int, CONSTANTS(widen_##element, l1_int_step, VDB_METRIC_L1))                         \
-    KERNEL(cosine, element, cosine_int, CONSTANTS(widen_##element))
+INLINE int64_t reduce_i64(__m256i v)
+{
+    __m128i pair = _mm_add_epi64(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    return _mm_extract_epi64(pair, 0) + _mm_extract_epi64(pair, 1);
+}
 
-INT_KERNELS(u8)
-INT_KERNELS(i8)
+INLINE void sum_bits(vdb_metric metric, const void *query, const void *rows, size_t stride_bytes,
+                     size_t row_count, const char *ahead, size_t dimension, double *out)
+{
+    const size_t bytes = (dimension + 7) / 8;
+    __m256i left[ROWS];
+    __m256i right[ROWS];
+    UNROLL for (size_t r = 0; r < row_count; r++)
+    {
+        left[r] = right[r] = _mm256_setzero_si256();
+    }
+    for (size_t i = 0; i < bytes; i += BITS_BYTES) {
+        __m256i a = load_bits(at(query, 0, 0, i), bytes - i);
+        UNROLL for (size_t r = 0; r < row_count; r++)
+        {
+            __m256i b = load_bits(at(rows, stride_bytes, r, i), bytes - i);
+            if (metric == VDB_METRIC_HAMMING) {
+                left[r] = _mm256_add_epi64(left[r], popcount(_mm256_xor_si256(a, b)));
+            } else {
+                left[r] = _mm256_add_epi64(left[r], popcount(_mm256_and_si256(a, b)));
+                right[r] = _mm256_add_epi64(right[r], popcount(_mm256_or_si256(a, b)));
+            }
+            prefetch(ahead, row_count, r, i, BITS_BYTES);
+        }
+    }
+    UNROLL for (size_t r = 0; r < row_count; r++)
+    {
+        struct vdb_kernels_bits counts = {reduce_i64(left[r]), reduce_i64(right[r])};
+        out[r] = vdb_kernels_finish_bits(metric, counts, query, at(rows, stride_bytes, r, 0), dimension);
+    }
+}
+
+/* ---- The entry points ---- */
+
+#define FLOAT_KERNELS(element, ELEMENT)                                                                          \
+    KERNEL(l2, element, ELEMENT, sum_float,                                                                      \
+           CONSTANTS(load_##element, VDB_ELEMENT_##ELEMENT, l2_float_step, VDB_METRIC_L2))                       \
+    KERNEL(dot, element, ELEMENT, sum_float,                                                                     \
+           CONSTANTS(load_##element, VDB_ELEMENT_##ELEMENT, dot_float_step, VDB_METRIC_DOT))                     \
+    KERNEL(l1, element, ELEMENT, sum_float,                                                                      \
+           CONSTANTS(load_##element, VDB_ELEMENT_##ELEMENT, l1_float_step, VDB_METRIC_L1))                       \
+    KERNEL(cosine, element, ELEMENT, cosine_float, CONSTANTS(load_##element, VDB_ELEMENT_##ELEMENT))
+
+#define INT_KERNELS(element, ELEMENT)                                                                            \
+    KERNEL(l2, element, ELEMENT, sum_int, CONSTANTS(widen_##element, l2_int_step, VDB_METRIC_L2))                \
+    KERNEL(dot, element, ELEMENT, sum_int, CONSTANTS(widen_##element, dot_int_step, VDB_METRIC_DOT))             \
+    KERNEL(l1, element, ELEMENT, sum_int, CONSTANTS(widen_##element, l1_int_step, VDB_METRIC_L1))                \
+    KERNEL(cosine, element, ELEMENT, cosine_int, CONSTANTS(widen_##element))
+
+FLOAT_KERNELS(f32, F32)
+FLOAT_KERNELS(f16, F16)
+FLOAT_KERNELS(bf16, BF16)
+INT_KERNELS(u8, U8)
+INT_KERNELS(i8, I8)
+KERNEL(hamming, bit, BIT, sum_bits, CONSTANTS(VDB_METRIC_HAMMING))
+KERNEL(jaccard, bit, BIT, sum_bits, CONSTANTS(VDB_METRIC_JACCARD))
 
 void vdb_kernels_avx2(struct vdb_kernels *table)
 {
-#define SET(element, ELEMENT, metric, METRIC)                                                                    \
-    table->one[VDB_ELEMENT_##ELEMENT][VDB_METRIC_##METRIC] = metric##_##element##_one;                           \
-    table->many[VDB_ELEMENT_##ELEMENT][VDB_METRIC_##METRIC] = metric##_##element##_many;
+#define SET(...) SET_FROM("avx2", __VA_ARGS__)
     VDB_KERNELS_LIST(SET)
 #undef SET
     table->level = VDB_CPU_AVX2;

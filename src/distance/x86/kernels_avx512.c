@@ -1,62 +1,51 @@
 /* kernels_avx512.c: the kernels in AVX-512 F, BW, DQ, VL. The same shape as kernels_avx2.c, twice as wide.
  *
- * One function per family computes ROWS rows at once or one row, by a constant `row_count`: the loads of the
- * query are shared, and each row has accumulators of its own. So a row's sum takes the same operations in the
- * same order in either, and one-to-many equals one-to-one to the last bit.
- *
  * V1 f32: F32_ACCUMULATORS registers of 16 lanes per row hide the latency of the fused multiply-add; what is left
  * after whole blocks goes masked into register 0. README.md counts these steps in its error bound. V2 Integers:
  * 32 elements a step, widened to 16 bits, multiplied and added in pairs to 32 bits (vpmaddwd). One step adds at
  * most 2 * 255^2 = 130,050 to a lane, and a lane takes at most 65,536 / 32 = 2,048 steps: 266,342,400 < 2^31.
  *    Lanes are widened to 64 bits before they are added up.
  * V3 No byte outside a vector is read: the tail's loads are masked.
- * V4 The hardware's prefetchers follow one stream of addresses better than ROWS at once: from memory, rows in
- * step came at 18 to 25 GB/s and one by one at 33. So each step prefetches in address order, two groups ahead and
- * never past the rows of the call: then both come at 33 and, in the cache, rows in step are ahead.
+ * V4 Prefetching is R1 and R2 of kernels_rows.h.
  *
  * Threads: pure functions.
  */
-#include "distance/kernels.h"
+#include "distance/kernels_rows.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
-
 enum {
-    ROWS = 4,
-    LINE_BYTES = 64,
     F32_LANES = 16,
     F32_ACCUMULATORS = 4,    /* 4 rows * 4 = 16 of the 32 registers */
     COSINE_ACCUMULATORS = 2, /* (4 rows * 2 sums + |a|^2) * 2 = 18 */
     INT_ELEMENTS = 32,
 };
 
-INLINE const char *at(const void *rows, size_t stride_bytes, size_t row, size_t byte)
-{
-    return (const char *)rows + row * stride_bytes + byte;
-}
+/* ---- f32, f16, bf16 ---- */
 
-/* V4: asks for one line of the group of rows that comes two groups later, in the order of its addresses. `byte`
- * is how far the group's rows have been read, in steps of step_bytes per row. */
-INLINE void prefetch(const char *ahead, size_t row_count, size_t row, size_t byte, size_t step_bytes)
-{
-    if (row_count == ROWS && row * step_bytes % LINE_BYTES == 0) {
-        __builtin_prefetch(ahead + byte * ROWS + row * step_bytes);
-    }
-}
+typedef __m512 float_load(const char *p, size_t left);
 
-/* ---- f32 ---- */
-
-/* 16 floats, or the first `left` of them and zeros. */
-INLINE __m512 load_f32(const char *p, size_t left)
+/* 16 elements, or the first `left` of them and zeros. */
+static inline __m512 load_f32(const char *p, size_t left)
 {
     return left >= F32_LANES ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps((__mmask16)((1u << left) - 1), p);
+}
+
+INLINE __m256i load_halves(const char *p, size_t left)
+{
+    return left >= F32_LANES ? _mm256_loadu_si256((const __m256i *)p)
+                             : _mm256_maskz_loadu_epi16((__mmask16)((1u << left) - 1), p);
+}
+
+static inline __m512 load_f16(const char *p, size_t left)
+{
+    return _mm512_cvtph_ps(load_halves(p, left));
+}
+
+static inline __m512 load_bf16(const char *p, size_t left)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load_halves(p, left)), 16));
 }
 
 INLINE float reduce_f32(__m512 v)
@@ -68,27 +57,29 @@ INLINE float reduce_f32(__m512 v)
     return _mm_cvtss_f32(quarter);
 }
 
-typedef __m512 f32_step(__m512 sum, __m512 a, __m512 b);
+typedef __m512 float_step(__m512 sum, __m512 a, __m512 b);
 
-static inline __m512 l2_f32_step(__m512 sum, __m512 a, __m512 b)
+static inline __m512 l2_float_step(__m512 sum, __m512 a, __m512 b)
 {
     __m512 difference = _mm512_sub_ps(a, b);
     return _mm512_fmadd_ps(difference, difference, sum);
 }
 
-static inline __m512 dot_f32_step(__m512 sum, __m512 a, __m512 b)
+static inline __m512 dot_float_step(__m512 sum, __m512 a, __m512 b)
 {
     return _mm512_fmadd_ps(a, b, sum);
 }
 
-static inline __m512 l1_f32_step(__m512 sum, __m512 a, __m512 b)
+static inline __m512 l1_float_step(__m512 sum, __m512 a, __m512 b)
 {
     return _mm512_add_ps(sum, _mm512_abs_ps(_mm512_sub_ps(a, b)));
 }
 
-INLINE void sum_f32(f32_step *step, vdb_metric metric, const void *query, const void *rows, size_t stride_bytes,
-                    size_t row_count, const char *ahead, size_t dimension, double *out)
+INLINE void sum_float(float_load *load, vdb_element element, float_step *step, vdb_metric metric,
+                      const void *query, const void *rows, size_t stride_bytes, size_t row_count,
+                      const char *ahead, size_t dimension, double *out)
 {
+    const size_t width = element == VDB_ELEMENT_F32 ? sizeof(float) : sizeof(uint16_t);
     const size_t block = F32_ACCUMULATORS * F32_LANES;
     __m512 sums[ROWS][F32_ACCUMULATORS];
     UNROLL for (size_t r = 0; r < row_count; r++)
@@ -102,33 +93,35 @@ INLINE void sum_f32(f32_step *step, vdb_metric metric, const void *query, const 
     for (; i + block <= dimension; i += block) {
         UNROLL for (size_t j = 0; j < F32_ACCUMULATORS; j++)
         {
-            size_t byte = (i + j * F32_LANES) * sizeof(float);
-            __m512 a = load_f32(at(query, 0, 0, byte), F32_LANES);
+            size_t byte = (i + j * F32_LANES) * width;
+            __m512 a = load(at(query, 0, 0, byte), F32_LANES);
             UNROLL for (size_t r = 0; r < row_count; r++)
             {
-                sums[r][j] = step(sums[r][j], a, load_f32(at(rows, stride_bytes, r, byte), F32_LANES));
-                prefetch(ahead, row_count, r, byte, F32_LANES * sizeof(float));
+                sums[r][j] = step(sums[r][j], a, load(at(rows, stride_bytes, r, byte), F32_LANES));
+                prefetch(ahead, row_count, r, byte, F32_LANES * width);
             }
         }
     }
     for (; i < dimension; i += F32_LANES) {
-        __m512 a = load_f32(at(query, 0, 0, i * sizeof(float)), dimension - i);
+        __m512 a = load(at(query, 0, 0, i * width), dimension - i);
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            __m512 b = load_f32(at(rows, stride_bytes, r, i * sizeof(float)), dimension - i);
+            __m512 b = load(at(rows, stride_bytes, r, i * width), dimension - i);
             sums[r][0] = step(sums[r][0], a, b);
         }
     }
     UNROLL for (size_t r = 0; r < row_count; r++)
     {
         __m512 sum = _mm512_add_ps(_mm512_add_ps(sums[r][0], sums[r][1]), _mm512_add_ps(sums[r][2], sums[r][3]));
-        out[r] = vdb_kernels_finish_f32(metric, reduce_f32(sum), query, at(rows, stride_bytes, r, 0), dimension);
+        out[r] = vdb_kernels_finish_float(element, metric, reduce_f32(sum), query, at(rows, stride_bytes, r, 0),
+                                          dimension);
     }
 }
 
-INLINE void cosine_f32(const void *query, const void *rows, size_t stride_bytes, size_t row_count,
-                       const char *ahead, size_t dimension, double *out)
+INLINE void cosine_float(float_load *load, vdb_element element, const void *query, const void *rows,
+                         size_t stride_bytes, size_t row_count, const char *ahead, size_t dimension, double *out)
 {
+    const size_t width = element == VDB_ELEMENT_F32 ? sizeof(float) : sizeof(uint16_t);
     const size_t block = COSINE_ACCUMULATORS * F32_LANES;
     __m512 aa[COSINE_ACCUMULATORS];
     __m512 dot[ROWS][COSINE_ACCUMULATORS];
@@ -146,24 +139,24 @@ INLINE void cosine_f32(const void *query, const void *rows, size_t stride_bytes,
     for (; i + block <= dimension; i += block) {
         UNROLL for (size_t j = 0; j < COSINE_ACCUMULATORS; j++)
         {
-            size_t byte = (i + j * F32_LANES) * sizeof(float);
-            __m512 a = load_f32(at(query, 0, 0, byte), F32_LANES);
+            size_t byte = (i + j * F32_LANES) * width;
+            __m512 a = load(at(query, 0, 0, byte), F32_LANES);
             aa[j] = _mm512_fmadd_ps(a, a, aa[j]);
             UNROLL for (size_t r = 0; r < row_count; r++)
             {
-                __m512 b = load_f32(at(rows, stride_bytes, r, byte), F32_LANES);
+                __m512 b = load(at(rows, stride_bytes, r, byte), F32_LANES);
                 dot[r][j] = _mm512_fmadd_ps(a, b, dot[r][j]);
                 bb[r][j] = _mm512_fmadd_ps(b, b, bb[r][j]);
-                prefetch(ahead, row_count, r, byte, F32_LANES * sizeof(float));
+                prefetch(ahead, row_count, r, byte, F32_LANES * width);
             }
         }
     }
     for (; i < dimension; i += F32_LANES) {
-        __m512 a = load_f32(at(query, 0, 0, i * sizeof(float)), dimension - i);
+        __m512 a = load(at(query, 0, 0, i * width), dimension - i);
         aa[0] = _mm512_fmadd_ps(a, a, aa[0]);
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            __m512 b = load_f32(at(rows, stride_bytes, r, i * sizeof(float)), dimension - i);
+            __m512 b = load(at(rows, stride_bytes, r, i * width), dimension - i);
             dot[r][0] = _mm512_fmadd_ps(a, b, dot[r][0]);
             bb[r][0] = _mm512_fmadd_ps(b, b, bb[r][0]);
         }
@@ -171,9 +164,9 @@ INLINE void cosine_f32(const void *query, const void *rows, size_t stride_bytes,
     float query_square = reduce_f32(_mm512_add_ps(aa[0], aa[1]));
     UNROLL for (size_t r = 0; r < row_count; r++)
     {
-        out[r] = vdb_kernels_finish_cosine_f32(reduce_f32(_mm512_add_ps(dot[r][0], dot[r][1])), query_square,
-                                               reduce_f32(_mm512_add_ps(bb[r][0], bb[r][1])), query,
-                                               at(rows, stride_bytes, r, 0), dimension);
+        out[r] = vdb_kernels_finish_cosine_float(element, reduce_f32(_mm512_add_ps(dot[r][0], dot[r][1])),
+                                                 query_square, reduce_f32(_mm512_add_ps(bb[r][0], bb[r][1])),
+                                                 query, at(rows, stride_bytes, r, 0), dimension);
     }
 }
 
@@ -294,51 +287,37 @@ INLINE void cosine_int(int_widen *widen, const void *query, const void *rows, si
     }
 }
 
-/* ---- The entry points: metric_element_one and metric_element_many ----
- * `family` is one of the four above, `...` its constants. */
+/* ---- The entry points ---- */
 
-#define KERNEL(metric, element, family, ...)                                                                     \
-    static double metric##_##element##_one(const void *a, const void *b, size_t dimension)                       \
-    {                                                                                                            \
-        double out;                                                                                              \
-        family(__VA_ARGS__ a, b, 0, 1, NULL, dimension, &out);                                                   \
-        return out;                                                                                              \
-    }                                                                                                            \
-    static void metric##_##element##_many(const void *query, const void *rows, size_t stride_bytes,              \
-                                          size_t count, size_t dimension, double *out)                           \
-    {                                                                                                            \
-        size_t i = 0;                                                                                            \
-        for (; i + ROWS <= count; i += ROWS) {                                                                   \
-            const char *group = at(rows, stride_bytes, i, 0);                                                    \
-            const char *ahead = i + 3 * ROWS <= count ? at(group, stride_bytes, 2 * ROWS, 0) : group;            \
-            family(__VA_ARGS__ query, group, stride_bytes, ROWS, ahead, dimension, out + i);                     \
-        }                                                                                                        \
-        for (; i < count; i++) {                                                                                 \
-            out[i] = metric##_##element##_one(query, at(rows, stride_bytes, i, 0), dimension);                   \
-        }                                                                                                        \
-    }
-#define CONSTANTS(...) __VA_ARGS__,
+#define FLOAT_KERNELS(element, ELEMENT)                                                                          \
+    KERNEL(l2, element, ELEMENT, sum_float,                                                                      \
+           CONSTANTS(load_##element, VDB_ELEMENT_##ELEMENT, l2_float_step, VDB_METRIC_L2))                       \
+    KERNEL(dot, element, ELEMENT, sum_float,                                                                     \
+           CONSTANTS(load_##element, VDB_ELEMENT_##ELEMENT, dot_float_step, VDB_METRIC_DOT))                     \
+    KERNEL(l1, element, ELEMENT, sum_float,                                                                      \
+           CONSTANTS(load_##element, VDB_ELEMENT_##ELEMENT, l1_float_step, VDB_METRIC_L1))                       \
+    KERNEL(cosine, element, ELEMENT, cosine_float, CONSTANTS(load_##element, VDB_ELEMENT_##ELEMENT))
 
-KERNEL(l2, f32, sum_f32, CONSTANTS(l2_f32_step, VDB_METRIC_L2))
-KERNEL(dot, f32, sum_f32, CONSTANTS(dot_f32_step, VDB_METRIC_DOT))
-KERNEL(l1, f32, sum_f32, CONSTANTS(l1_f32_step, VDB_METRIC_L1))
-KERNEL(cosine, f32, cosine_f32, )
+#define INT_KERNELS(element, ELEMENT)                                                                            \
+    KERNEL(l2, element, ELEMENT, sum_int, CONSTANTS(widen_##element, l2_int_step, VDB_METRIC_L2))                \
+    KERNEL(dot, element, ELEMENT, sum_int, CONSTANTS(widen_##element, dot_int_step, VDB_METRIC_DOT))             \
+    KERNEL(l1, element, ELEMENT, sum_int, CONSTANTS(widen_##element, l1_int_step, VDB_METRIC_L1))                \
+    KERNEL(cosine, element, ELEMENT, cosine_int, CONSTANTS(widen_##element))
 
-#define INT_KERNELS(element)                                                                                     \
-    KERNEL(l2, element, sum_int, CONSTANTS(widen_##element, l2_int_step, VDB_METRIC_L2))                         \
-    KERNEL(dot, element, sum_int, CONSTANTS(widen_##element, dot_int_step, VDB_METRIC_DOT))                      \
-    KERNEL(l1, element, sum_int, CONSTANTS(widen_##element, l1_int_step, VDB_METRIC_L1))                         \
-    KERNEL(cosine, element, cosine_int, CONSTANTS(widen_##element))
-
-INT_KERNELS(u8)
-INT_KERNELS(i8)
+FLOAT_KERNELS(f32, F32)
+FLOAT_KERNELS(f16, F16)
+FLOAT_KERNELS(bf16, BF16)
+INT_KERNELS(u8, U8)
+INT_KERNELS(i8, I8)
 
 void vdb_kernels_avx512(struct vdb_kernels *table)
 {
-#define SET(element, ELEMENT, metric, METRIC)                                                                    \
-    table->one[VDB_ELEMENT_##ELEMENT][VDB_METRIC_##METRIC] = metric##_##element##_one;                           \
-    table->many[VDB_ELEMENT_##ELEMENT][VDB_METRIC_##METRIC] = metric##_##element##_many;
-    VDB_KERNELS_LIST(SET)
+#define SET(...) SET_FROM("avx512", __VA_ARGS__)
+    VDB_KERNELS_OF_NUMBERS(SET, f32, F32)
+    VDB_KERNELS_OF_NUMBERS(SET, f16, F16)
+    VDB_KERNELS_OF_NUMBERS(SET, bf16, BF16)
+    VDB_KERNELS_OF_NUMBERS(SET, u8, U8)
+    VDB_KERNELS_OF_NUMBERS(SET, i8, I8)
 #undef SET
     table->level = VDB_CPU_AVX512;
 }

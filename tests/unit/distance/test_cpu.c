@@ -17,11 +17,41 @@ static void test_names(void **state)
 {
     (void)state;
     assert_string_equal(vdb_cpu_level_name(VDB_CPU_SCALAR), "scalar");
+    assert_string_equal(vdb_cpu_level_name(VDB_CPU_NEON), "neon");
     assert_string_equal(vdb_cpu_level_name(VDB_CPU_AVX2), "avx2");
     assert_string_equal(vdb_cpu_level_name(VDB_CPU_AVX512), "avx512");
 }
 
-/* Every level asked of every machine: allowed exactly when it is not above it. */
+static void test_extensions(void **state)
+{
+    (void)state;
+    assert_string_equal(vdb_cpu_extension_name(VDB_CPU_AVX512VNNI), "avx512vnni");
+    assert_string_equal(vdb_cpu_extension_name(VDB_CPU_AVX512BF16), "avx512bf16");
+    assert_string_equal(vdb_cpu_extension_name(VDB_CPU_AVX512VPOPCNTDQ), "avx512vpopcntdq");
+    assert_null(vdb_cpu_extension_name(0));
+    assert_null(vdb_cpu_extension_name(VDB_CPU_AVX512VNNI | VDB_CPU_AVX512BF16));
+    assert_null(vdb_cpu_extension_name(VDB_CPU_EXTENSIONS_ALL + 1));
+    unsigned extensions = vdb_cpu_detect_extensions();
+    assert_int_equal(extensions & ~(unsigned)VDB_CPU_EXTENSIONS_ALL, 0);
+    if (vdb_cpu_detect() != VDB_CPU_AVX512) {
+        assert_int_equal(extensions, 0);
+    }
+    struct vdb_kernels table;
+    vdb_kernels_fill(&table, vdb_cpu_detect());
+    assert_int_equal(table.extensions, extensions);
+    vdb_kernels_fill(&table, VDB_CPU_SCALAR);
+    assert_int_equal(table.extensions, 0);
+}
+
+/* Rows: machine; columns: level. */
+static const bool runs[VDB_CPU_LEVEL_COUNT][VDB_CPU_LEVEL_COUNT] = {
+    [VDB_CPU_SCALAR] = {true, false, false, false},
+    [VDB_CPU_NEON] = {true, true, false, false},
+    [VDB_CPU_AVX2] = {true, false, true, false},
+    [VDB_CPU_AVX512] = {true, false, true, true},
+};
+
+/* Every level asked of every machine: allowed exactly when it can run there. */
 static void test_choose_allows_what_the_machine_has(void **state)
 {
     (void)state;
@@ -31,7 +61,8 @@ static void test_choose_allows_what_the_machine_has(void **state)
             vdb_cpu_level level = VDB_CPU_LEVEL_COUNT;
             struct vdb_err err = {0};
             vdb_status status = vdb_cpu_choose(name, (vdb_cpu_level)machine, &level, &err);
-            if (asked <= machine) {
+            assert_int_equal(vdb_cpu_runs((vdb_cpu_level)machine, (vdb_cpu_level)asked), runs[machine][asked]);
+            if (runs[machine][asked]) {
                 assert_int_equal(status, VDB_OK);
                 assert_int_equal(level, asked);
             } else {
@@ -112,7 +143,7 @@ static void test_the_process_uses_what_the_variable_says(void **state)
     int machine = (int)vdb_cpu_detect();
     for (int level = 0; level < VDB_CPU_LEVEL_COUNT; level++) {
         const char *name = vdb_cpu_level_name((vdb_cpu_level)level);
-        if (level <= machine) {
+        if (runs[machine][level]) {
             assert_int_equal(level_of_child(name, VDB_OK), level);
         } else {
             assert_int_equal(level_of_child(name, VDB_INVALID), machine);
@@ -127,6 +158,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_extensions),
         cmocka_unit_test(test_choose_allows_what_the_machine_has),
         cmocka_unit_test(test_choose_without_a_value_takes_the_machine),
         cmocka_unit_test(test_choose_refuses_other_words),

@@ -16,6 +16,7 @@
 #include "base/limits.h"
 #include "base/rng.h"
 #include "distance/cpu.h"
+#include "distance/wide.h"
 #include "index/index.h"
 
 enum { SEED_DEFAULT = 7 };
@@ -39,6 +40,12 @@ static void fill(char *at, vdb_element element, size_t dimension, struct vdb_rng
         if (element == VDB_ELEMENT_F32) {
             float f = (float)value;
             memcpy(at + i * sizeof f, &f, sizeof f);
+        } else if (element == VDB_ELEMENT_F16 || element == VDB_ELEMENT_BF16) {
+            static const uint16_t numbers[2][4] = {{0, 0x3C00, 0x4000, 0x4200}, {0, 0x3F80, 0x4000, 0x4040}};
+            memcpy(at + 2 * i, &numbers[element == VDB_ELEMENT_BF16][value], 2);
+        } else if (element == VDB_ELEMENT_BIT) {
+            char bit = (char)(0x80 >> i % 8);
+            at[i / 8] = (char)(value % 2 != 0 ? at[i / 8] | bit : at[i / 8] & ~bit);
         } else {
             at[i] = (char)value;
         }
@@ -50,9 +57,9 @@ static struct data *data_create(size_t count, size_t dimension, vdb_element elem
 {
     struct data *data = calloc(1, sizeof *data);
     assert_non_null(data);
-    size_t bytes = dimension * vdb_element_bytes(element);
-    data->memory = malloc(count * bytes + 1);
-    data->query = malloc(bytes);
+    size_t bytes = vdb_vector_bytes(element, dimension);
+    data->memory = calloc(1, count * bytes + 1);
+    data->query = calloc(1, bytes);
     assert_true(data->memory != NULL && data->query != NULL);
     for (size_t i = 0; i < count; i++) {
         fill(data->memory + i * bytes, element, dimension, rng);
@@ -219,6 +226,9 @@ static void test_every_k_element_and_metric(void **state)
 {
     for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
         for (unsigned kind = 0; kind < VDB_ELEMENT_COUNT * VDB_METRIC_COUNT; kind++) {
+            if (!vdb_metric_fits((vdb_element)(kind / VDB_METRIC_COUNT), (vdb_metric)(kind % VDB_METRIC_COUNT))) {
+                continue;
+            }
             struct data *data = data_create(counts[c], 1 + c % 5, (vdb_element)(kind / VDB_METRIC_COUNT),
                                             (vdb_metric)(kind % VDB_METRIC_COUNT), *state);
             const size_t ks[] = {1, 10, counts[c] + 1, counts[c], counts[c] + 100};
@@ -326,6 +336,61 @@ static void test_a_nan_row_comes_last(void **state)
     }
 }
 
+/* F3: near-ties in the last bit, squares that underflow or overflow f32, all metrics, with and without a filter.
+ */
+static void test_f32_answers_are_those_of_doubles(void **state)
+{
+    enum { COUNT = 700, DIMENSION = 37 };
+    static float memory[COUNT][DIMENSION];
+    const float scales[] = {1, 1e-30f, 1e-41f, 3e37f};
+    struct vdb_wide wide;
+    vdb_wide_fill(&wide, VDB_CPU_SCALAR);
+    for (unsigned round = 0; round < 4 * 8; round++) {
+        float query[DIMENSION];
+        const float scale = scales[round / 8];
+        for (size_t i = 0; i < DIMENSION; i++) {
+            query[i] = vdb_rng_normal(*state) * scale;
+            float centre = vdb_rng_normal(*state) * scale;
+            for (size_t r = 0; r < COUNT; r++) {
+                float off = nextafterf(centre, vdb_rng_below(*state, 2) ? INFINITY : -INFINITY);
+                memory[r][i] = round % 2     ? vdb_rng_normal(*state) * scale
+                               : r % 3 == 2  ? memory[r - 1][i]
+                               : (r + i) % 5 ? centre
+                                             : off;
+            }
+        }
+        const void *array = memory;
+        vdb_metric metric = (vdb_metric)(round / 2 % 4);
+        struct vdb_rows rows = vdb_rows_of_array(&array, COUNT, DIMENSION, VDB_ELEMENT_F32, metric);
+        for (unsigned shape = SHAPE_NONE; shape < SHAPE_COUNT; shape++) {
+            struct vdb_bitset allow = filter((enum shape)shape, COUNT, 0, *state);
+            struct vdb_candidate want[COUNT];
+            struct vdb_candidate heap[20];
+            size_t found = 0;
+            for (uint32_t r = 0; r < COUNT; r++) {
+                if (shape == SHAPE_NONE || vdb_bitset_test(&allow, r)) {
+                    double square = wide.dot(query, query, DIMENSION);
+                    want[found].distance = vdb_wide_distance(&wide, metric, query, square, memory[r], DIMENSION);
+                    want[found++].row = r;
+                }
+            }
+            oracle_tie = lower_row_first;
+            qsort(want, found, sizeof *want, compare);
+            struct vdb_topk topk;
+            vdb_topk_init(&topk, heap, 20);
+            struct vdb_query q = {query, shape == SHAPE_NONE ? NULL : &allow, NULL};
+            assert_int_equal(vdb_index_flat.search(NULL, &rows, &q, &topk, NULL), VDB_OK);
+            vdb_topk_finish(&topk);
+            assert_int_equal(topk.count, found < 20 ? found : 20);
+            for (size_t i = 0; i < topk.count; i++) {
+                assert_int_equal(heap[i].row, want[i].row);
+                assert_true(heap[i].distance == want[i].distance);
+            }
+            vdb_bitset_fini(&allow);
+        }
+    }
+}
+
 static void test_rows_over_the_limit_are_refused(void **state)
 {
     (void)state;
@@ -367,10 +432,16 @@ static void test_check_names_what_is_broken(void **state)
     expect_broken(&rows, "stride_bytes: 15");
     rows = data->rows;
     rows.element = VDB_ELEMENT_COUNT;
-    expect_broken(&rows, "element: 3");
+    expect_broken(&rows, "element: 6");
     rows = data->rows;
     rows.metric = VDB_METRIC_COUNT;
-    expect_broken(&rows, "metric: 4");
+    expect_broken(&rows, "metric: 6");
+    rows = data->rows;
+    rows.metric = VDB_METRIC_HAMMING;
+    expect_broken(&rows, "metric: hamming does not compare");
+    rows.element = VDB_ELEMENT_BIT;
+    rows.metric = VDB_METRIC_L2;
+    expect_broken(&rows, "metric: l2 does not compare vectors of bit");
     rows = data->rows;
     rows.chunk_shift = 64;
     expect_broken(&rows, "chunk_shift: 64");
@@ -400,6 +471,7 @@ int main(void)
         cmocka_unit_test(test_filters_of_every_shape),
         cmocka_unit_test(test_chunked_rows_answer_as_one_array),
         cmocka_unit_test(test_a_nan_row_comes_last),
+        cmocka_unit_test(test_f32_answers_are_those_of_doubles),
         cmocka_unit_test(test_rows_over_the_limit_are_refused),
         cmocka_unit_test(test_check_names_what_is_broken),
     };

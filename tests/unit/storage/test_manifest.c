@@ -117,7 +117,7 @@ static void test_round_trip(void **state)
         manifest.created_us = numbers[vdb_rng_below(&rng, 5)];
         manifest.wal_first = numbers[vdb_rng_below(&rng, 2)];
         manifest.schema.dimension = dimensions[vdb_rng_below(&rng, 4)];
-        manifest.schema.metric = (vdb_metric)vdb_rng_below(&rng, VDB_METRIC_COUNT);
+        manifest.schema.metric = (vdb_metric)vdb_rng_below(&rng, VDB_METRIC_L1 + 1);
         size_t bytes = 1 + vdb_rng_below(&rng, VDB_LIMIT_NAME_BYTES_MAX);
         memset(manifest.schema.name, 0, sizeof manifest.schema.name);
         for (size_t i = 0; i < bytes; i++) {
@@ -423,9 +423,30 @@ static void test_load_with_every_fault(void **state)
     vdb_env_memory_destroy(env);
 }
 
+/* Collections hold f32: the metrics of bits are refused by name. */
+static void test_schema_refuses_metrics_of_bits(void **state)
+{
+    (void)state;
+    struct vdb_schema schema = {.name = "docs", .dimension = 8, .index = "flat"};
+    struct vdb_err err = {0};
+    for (int metric = 0; metric <= VDB_METRIC_L1; metric++) {
+        schema.metric = (vdb_metric)metric;
+        assert_int_equal(vdb_schema_check(&schema, &err), VDB_OK);
+    }
+    for (int metric = VDB_METRIC_HAMMING; metric <= VDB_METRIC_JACCARD; metric++) {
+        schema.metric = (vdb_metric)metric;
+        assert_int_equal(vdb_schema_check(&schema, &err), VDB_INVALID);
+        assert_non_null(strstr(err.text, vdb_metric_name(schema.metric)));
+        assert_non_null(strstr(err.text, "l2, cosine, dot, l1"));
+    }
+    schema.metric = VDB_METRIC_COUNT;
+    assert_int_equal(vdb_schema_check(&schema, &err), VDB_INVALID);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_schema_refuses_metrics_of_bits),
         cmocka_unit_test(test_golden_text),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_every_flip),

@@ -1,0 +1,102 @@
+/* kernels_rows.h: how every kernel file turns its families into entries of the table: one row, many, a gather.
+ *
+ * A family is a function that computes `row_count` rows against one query, inlined at each entry with a constant
+ * row_count of 1 or ROWS:
+ *
+ *     family(constants..., query, rows, stride_bytes, row_count, ahead, dimension, out)
+ *
+ * The loads of the query are shared by the rows in step, and each row has accumulators of its own. So a row's sum
+ * takes the same operations in the same order however it is asked for, and one-to-many and gather equal
+ * one-to-one to the last bit.
+ *
+ * R1 The hardware's prefetchers follow one stream of addresses better than ROWS at once: from memory, rows in
+ * step came at 18 to 25 GB/s and one by one at 33. So each step of a family prefetches in address order
+ * (`ahead`), two groups ahead and never past the rows of the call: then both come at 33 and, in the cache, rows
+ * in step are ahead. R2 A gather asks for a row GATHER_AHEAD rows before its turn; one row ahead instead of eight
+ * took up to twice as long. Beyond GATHER_BYTES_MAX of a row the processor's own prefetchers have found the
+ * stream.
+ *
+ * Private to the kernel files. Threads: pure functions.
+ */
+#ifndef VDB_DISTANCE_KERNELS_ROWS_H
+#define VDB_DISTANCE_KERNELS_ROWS_H
+
+#include "kernels.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+
+enum { ROWS = 4, LINE_BYTES = 64, GATHER_AHEAD = 8, GATHER_BYTES_MAX = 1024 };
+
+INLINE const char *at(const void *rows, size_t stride_bytes, size_t row, size_t byte)
+{
+    return (const char *)rows + row * stride_bytes + byte;
+}
+
+/* R1: asks for one line of the group of rows that comes two groups later, in the order of its addresses. `byte`
+ * is how far the group's rows have been read, in steps of step_bytes per row. */
+INLINE void prefetch(const char *ahead, size_t row_count, size_t row, size_t byte, size_t step_bytes)
+{
+    if (row_count == ROWS && row * step_bytes % LINE_BYTES == 0) {
+        __builtin_prefetch(ahead + byte * ROWS + row * step_bytes);
+    }
+}
+
+/* R2 */
+INLINE void prefetch_row(const char *row, size_t row_bytes)
+{
+    size_t bytes = row_bytes < GATHER_BYTES_MAX ? row_bytes : GATHER_BYTES_MAX;
+    for (size_t i = 0; i < bytes; i += LINE_BYTES) {
+        __builtin_prefetch(row + i);
+    }
+}
+
+/* The entries metric_element_one, _many and _gather. `...` are the family's constants, if any with CONSTANTS. */
+#define KERNEL(metric, element, ELEMENT, family, ...)                                                            \
+    static double metric##_##element##_one(const void *a, const void *b, size_t dimension)                       \
+    {                                                                                                            \
+        double out;                                                                                              \
+        family(__VA_ARGS__ a, b, 0, 1, NULL, dimension, &out);                                                   \
+        return out;                                                                                              \
+    }                                                                                                            \
+    static void metric##_##element##_many(const void *query, const void *rows, size_t stride_bytes,              \
+                                          size_t count, size_t dimension, double *out)                           \
+    {                                                                                                            \
+        size_t i = 0;                                                                                            \
+        for (; i + ROWS <= count; i += ROWS) {                                                                   \
+            const char *group = at(rows, stride_bytes, i, 0);                                                    \
+            const char *ahead = i + 3 * ROWS <= count ? at(group, stride_bytes, 2 * ROWS, 0) : group;            \
+            family(__VA_ARGS__ query, group, stride_bytes, ROWS, ahead, dimension, out + i);                     \
+        }                                                                                                        \
+        for (; i < count; i++) {                                                                                 \
+            out[i] = metric##_##element##_one(query, at(rows, stride_bytes, i, 0), dimension);                   \
+        }                                                                                                        \
+    }                                                                                                            \
+    static void metric##_##element##_gather(const void *query, const void *rows, size_t stride_bytes,            \
+                                            const uint32_t *slots, size_t count, size_t dimension, double *out)  \
+    {                                                                                                            \
+        size_t bytes = vdb_vector_bytes(VDB_ELEMENT_##ELEMENT, dimension);                                       \
+        for (size_t i = 0; i < GATHER_AHEAD && i < count; i++) {                                                 \
+            prefetch_row(at(rows, stride_bytes, slots[i], 0), bytes);                                            \
+        }                                                                                                        \
+        for (size_t i = 0; i < count; i++) {                                                                     \
+            if (i + GATHER_AHEAD < count) {                                                                      \
+                prefetch_row(at(rows, stride_bytes, slots[i + GATHER_AHEAD], 0), bytes);                         \
+            }                                                                                                    \
+            out[i] = metric##_##element##_one(query, at(rows, stride_bytes, slots[i], 0), dimension);            \
+        }                                                                                                        \
+    }
+#define CONSTANTS(...) __VA_ARGS__,
+
+/* Sets one pair's entries in `table`, as coming from the file kernels_FROM.c. */
+#define SET_FROM(FROM, element, ELEMENT, metric, METRIC)                                                         \
+    table->one[VDB_ELEMENT_##ELEMENT][VDB_METRIC_##METRIC] = metric##_##element##_one;                           \
+    table->many[VDB_ELEMENT_##ELEMENT][VDB_METRIC_##METRIC] = metric##_##element##_many;                         \
+    table->gather[VDB_ELEMENT_##ELEMENT][VDB_METRIC_##METRIC] = metric##_##element##_gather;                     \
+    table->from[VDB_ELEMENT_##ELEMENT][VDB_METRIC_##METRIC] = FROM;
+
+#endif

@@ -1,0 +1,81 @@
+/* wide_avx512.c: the double kernels in AVX-512: lanes 0 to 7 in one register, 8 to 15 in the other, so that every
+ * lane takes its elements in the order that wide.h fixes. The tail is masked: its missing elements add nothing.
+ */
+#include "distance/wide.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef __m512d wide_term(__m512d a, __m512d b);
+
+static inline __m512d l2_term(__m512d a, __m512d b)
+{
+    __m512d difference = _mm512_sub_pd(a, b);
+    return _mm512_mul_pd(difference, difference);
+}
+
+static inline __m512d dot_term(__m512d a, __m512d b)
+{
+    return _mm512_mul_pd(a, b);
+}
+
+static inline __m512d l1_term(__m512d a, __m512d b)
+{
+    return _mm512_abs_pd(_mm512_sub_pd(a, b));
+}
+
+/* The halves of wide.h: 16 lanes to 8, 4, 2, 1. */
+INLINE double reduce(__m512d low, __m512d high)
+{
+    __m512d eight = _mm512_add_pd(low, high);
+    __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1));
+    __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
+INLINE double sum(wide_term *term, const float *a, const float *b, size_t dimension)
+{
+    __m512d low = _mm512_setzero_pd();
+    __m512d high = _mm512_setzero_pd();
+    size_t i = 0;
+    for (; i + VDB_WIDE_LANES <= dimension; i += VDB_WIDE_LANES) {
+        low = _mm512_add_pd(
+            low, term(_mm512_cvtps_pd(_mm256_loadu_ps(a + i)), _mm512_cvtps_pd(_mm256_loadu_ps(b + i))));
+        high = _mm512_add_pd(
+            high, term(_mm512_cvtps_pd(_mm256_loadu_ps(a + i + 8)), _mm512_cvtps_pd(_mm256_loadu_ps(b + i + 8))));
+    }
+    if (i < dimension) {
+        unsigned mask = (1u << (dimension - i)) - 1;
+        __mmask8 m0 = (__mmask8)mask;
+        __mmask8 m1 = (__mmask8)(mask >> 8);
+        low = _mm512_add_pd(low, term(_mm512_cvtps_pd(_mm256_maskz_loadu_ps(m0, a + i)),
+                                      _mm512_cvtps_pd(_mm256_maskz_loadu_ps(m0, b + i))));
+        high = _mm512_add_pd(high, term(_mm512_cvtps_pd(_mm256_maskz_loadu_ps(m1, a + i + 8)),
+                                        _mm512_cvtps_pd(_mm256_maskz_loadu_ps(m1, b + i + 8))));
+    }
+    return reduce(low, high);
+}
+
+static double l2(const float *a, const float *b, size_t dimension)
+{
+    return sum(l2_term, a, b, dimension);
+}
+
+static double dot(const float *a, const float *b, size_t dimension)
+{
+    return sum(dot_term, a, b, dimension);
+}
+
+static double l1(const float *a, const float *b, size_t dimension)
+{
+    return sum(l1_term, a, b, dimension);
+}
+
+void vdb_wide_avx512(struct vdb_wide *table)
+{
+    *table = (struct vdb_wide){.l2 = l2, .dot = dot, .l1 = l1};
+}
+
+#endif

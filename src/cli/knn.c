@@ -6,11 +6,11 @@
 #include "cli.h"
 #include "distance/cpu.h"
 
-enum { OPTION_COUNT = 7, K_DEFAULT = 10 };
+enum { OPTION_COUNT = 13, K_DEFAULT = 10, THREADS_MAX = 1024 };
 
-static const char *const metric_names[] = {"l2", "cosine", "dot", "l1", NULL};
+static const char *const metric_names[] = {"l2", "cosine", "dot", "l1", "hamming", "jaccard", NULL};
 _Static_assert(VDB_METRIC_L2 == 0 && VDB_METRIC_COSINE == 1 && VDB_METRIC_DOT == 2 && VDB_METRIC_L1 == 3 &&
-                   VDB_METRIC_COUNT == 4,
+                   VDB_METRIC_HAMMING == 4 && VDB_METRIC_JACCARD == 5 && VDB_METRIC_COUNT == 6,
                "metric_names is in the order of vdb_metric");
 
 static void describe(struct vdb_knn_options *options, struct vdb_args_option out[OPTION_COUNT])
@@ -20,27 +20,46 @@ static void describe(struct vdb_knn_options *options, struct vdb_args_option out
                                         .kind = VDB_ARGS_TEXT,
                                         .out = &options->dataset_path,
                                         .value_name = "FILE",
-                                        .help = "vectors to search in (.npy, .fvecs, .bvecs)",
+                                        .help = "vectors to search in (.npy, .fvecs, .bvecs, .hdf5)",
                                         .required = true};
     out[i++] = (struct vdb_args_option){.name = "--query",
                                         .kind = VDB_ARGS_TEXT,
                                         .out = &options->query_path,
                                         .value_name = "FILE",
-                                        .help = "vectors to search for, of the same dimension",
-                                        .required = true};
+                                        .help = "vectors to search for, one search after the other"};
+    out[i++] = (struct vdb_args_option){.name = "--queries",
+                                        .kind = VDB_ARGS_TEXT,
+                                        .out = &options->queries_path,
+                                        .value_name = "FILE",
+                                        .help = "vectors to search for, all at once on all cores"};
     out[i++] = (struct vdb_args_option){.name = "--k",
                                         .kind = VDB_ARGS_NUMBER,
                                         .out = &options->k,
                                         .value_name = "NUMBER",
                                         .help = "how many nearest vectors, 1 to 16,384 (default 10)",
                                         .min = 1,
-                                        .max = VDB_LIMIT_K_MAX};
+                                        .max = VDB_LIMIT_K_MAX,
+                                        .given = &options->k_given};
+    out[i++] = (struct vdb_args_option){.name = "--range",
+                                        .kind = VDB_ARGS_TEXT,
+                                        .out = &options->range_text,
+                                        .value_name = "DISTANCE",
+                                        .help = "instead of the k nearest: all within this distance"};
     out[i++] = (struct vdb_args_option){.name = "--metric",
                                         .kind = VDB_ARGS_CHOICE,
                                         .out = &options->metric,
                                         .value_name = "METRIC",
-                                        .help = "l2 (default), cosine, dot or l1",
-                                        .choices = metric_names};
+                                        .help = "l2 (default), cosine, dot, l1, hamming or jaccard",
+                                        .choices = metric_names,
+                                        .given = &options->metric_given};
+    out[i++] = (struct vdb_args_option){.name = "--bits",
+                                        .kind = VDB_ARGS_NUMBER,
+                                        .out = &options->bits,
+                                        .value_name = "NUMBER",
+                                        .help = "u8 rows are vectors of this many packed bits",
+                                        .min = 1,
+                                        .max = VDB_LIMIT_DIMENSION_MAX,
+                                        .given = &options->bits_given};
     out[i++] = (struct vdb_args_option){.name = "--row",
                                         .kind = VDB_ARGS_NUMBER,
                                         .out = &options->row,
@@ -48,6 +67,24 @@ static void describe(struct vdb_knn_options *options, struct vdb_args_option out
                                         .help = "only this row of the query file, counted from 0 (default: all)",
                                         .max = VDB_LIMIT_COLLECTION_POINTS_MAX - 1,
                                         .given = &options->row_given};
+    out[i++] = (struct vdb_args_option){.name = "--threads",
+                                        .kind = VDB_ARGS_NUMBER,
+                                        .out = &options->threads,
+                                        .value_name = "NUMBER",
+                                        .help = "how many threads, 1 to 1,024 (default: one per core)",
+                                        .min = 1,
+                                        .max = THREADS_MAX,
+                                        .given = &options->threads_given};
+    out[i++] = (struct vdb_args_option){.name = "--memory-limit",
+                                        .kind = VDB_ARGS_TEXT,
+                                        .out = &options->memory_text,
+                                        .value_name = "BYTES",
+                                        .help = "read the dataset in blocks to stay below this (512M, 4G)"};
+    out[i++] = (struct vdb_args_option){.name = "--out",
+                                        .kind = VDB_ARGS_TEXT,
+                                        .out = &options->out_path,
+                                        .value_name = "FILE",
+                                        .help = "write the answers to gt.npy (and gt_dist.npy) or gt.hdf5"};
     out[i++] = (struct vdb_args_option){.name = "--json",
                                         .kind = VDB_ARGS_FLAG,
                                         .out = &options->json,
@@ -69,8 +106,10 @@ static vdb_status run(int argc, char *const *argv, struct vdb_err *err)
     describe(&options, table);
     VDB_CHECK(vdb_args_parse(table, OPTION_COUNT, argc, argv, err));
     VDB_CHECK(vdb_cpu_check(err));
+    VDB_CHECK(vdb_knn_options_resolve(&options, err));
     VDB_CHECK(vdb_knn_input_load(vdb_env_posix(), &options, &input, err));
-    VDB_CHECK(vdb_knn_run(&options, &input, &results, &performance, err));
+    VDB_CHECK(options.batch ? vdb_knn_batch(&options, &input, &results, &performance, err)
+                            : vdb_knn_run(&options, &input, &results, &performance, err));
     VDB_CHECK(vdb_knn_report(&options, &input, &results, &performance, err));
 
 cleanup:
@@ -88,8 +127,9 @@ static void help(struct vdb_buf *out)
         out,
         "vecdb knn: find the exact nearest vectors of a file\n"
         "\n"
-        "Usage: vecdb knn --dataset FILE --query FILE [--k NUMBER] [--metric METRIC] [--row NUMBER]\n"
-        "                 [--json] [--no-naive]\n"
+        "Usage: vecdb knn --dataset FILE [--query FILE | --queries FILE] [--k NUMBER | --range DISTANCE]\n"
+        "                 [--metric METRIC] [--bits NUMBER] [--row NUMBER] [--threads NUMBER]\n"
+        "                 [--memory-limit BYTES] [--out FILE] [--json] [--no-naive]\n"
         "\n"
         "Compares each query with every vector of the dataset and prints the k nearest, nearest first, equal\n"
         "distances by id. An id is the row number in the dataset file, counted from 0.\n"
@@ -104,10 +144,17 @@ static void help(struct vdb_buf *out)
         "  cosine  1 - cosine of the angle, lower is nearer; vectors of zeros only are refused\n"
         "  dot     inner product, HIGHER is nearer\n"
         "  l1      sum of absolute differences, lower is nearer\n"
+        "  hamming, jaccard   of packed bits: how many differ; 1 - common / all that are set\n"
         "\n"
         "Files: .npy (f32, f16, u8, i8; one vector or rows of vectors), .fvecs (f32), .bvecs (u8). u8 and i8 "
         "are\n"
         "computed in integers, exactly; f16 is computed in f32, and so are integers compared with floats.\n"
+        "HDF5 files as of ann-benchmarks bring vectors (train), queries (test) and their metric; F.hdf5:NAME is\n"
+        "another data set of F.hdf5. f64 is rounded to f32, bool is bits.\n"
+        "\n"
+        "--queries, --range, --out, --threads and --memory-limit answer all queries in one batch. Its order is "
+        "that\n"
+        "of distances in double precision, whatever the number of threads or blocks.\n"
         "\n"
         "The naive loop is the plain way: every value in double precision, one after the other, then a full "
         "sort.\n"
@@ -115,7 +162,9 @@ static void help(struct vdb_buf *out)
         "\n"
         "Examples:\n"
         "  vecdb knn --dataset base.npy --query queries.npy --row 0\n"
-        "  vecdb knn --dataset base.fvecs --query queries.fvecs --k 100 --metric cosine --json > answers.json\n");
+        "  vecdb knn --dataset base.fvecs --query queries.fvecs --k 100 --metric cosine --json > answers.json\n"
+        "  vecdb knn --dataset base.npy --queries queries.npy --k 100 --out gt.npy\n"
+        "  vecdb knn --dataset glove-100-angular.hdf5 --memory-limit 2G --out gt.hdf5\n");
 }
 
 const struct vdb_cli_command vdb_knn_command = {"knn", "Find the exact nearest vectors of a file", run, help};

@@ -29,7 +29,8 @@ static struct rates rates_of(const struct vdb_knn_input *input, const struct vdb
     return (struct rates){
         .queries_per_second = (double)results->query_count / seconds,
         .distances_per_second = distances / seconds,
-        .gigabytes_per_second = distances * (double)vdb_vectors_row_bytes(&input->dataset) / seconds / 1e9,
+        .gigabytes_per_second = distances * (double)vdb_vector_bytes(input->element, input->dimension) / seconds /
+                                1e9,
         .speed_up = performance->naive_seconds_median / fmax(performance->query_seconds_median, 1e-9),
     };
 }
@@ -64,19 +65,25 @@ static void put_head(const struct vdb_knn_options *options, const struct vdb_knn
     char number[VDB_TABLE_TEXT_BYTES];
     vdb_buf_put_text(out, "Dataset  ");
     put_path(out, options->dataset_path);
-    vdb_buf_printf(out, ": %s vectors", vdb_table_count(number, input->dataset.count));
-    vdb_buf_printf(out, " of dimension %s", vdb_table_count(number, input->dataset.dimension));
+    vdb_buf_printf(out, ": %s vectors", vdb_table_count(number, input->count));
+    vdb_buf_printf(out, " of dimension %s", vdb_table_count(number, input->dimension));
     put_type(out, input->dataset_type, input->element);
     vdb_buf_put_text(out, "\nQueries  ");
-    put_path(out, options->query_path);
+    put_path(out, options->query_from);
     vdb_buf_printf(out, ": %s vectors", vdb_table_count(number, input->query.count));
     put_type(out, input->query_type, input->element);
     if (options->row_given) {
         vdb_buf_printf(out, "; row %zu", results->first_row);
     }
     vdb_metric metric = (vdb_metric)options->metric;
-    vdb_buf_printf(out, "\nMetric   %s (%s is nearer), k %" PRIu64 "\n", vdb_metric_name(metric),
-                   metric == VDB_METRIC_DOT ? "higher" : "lower", options->k);
+    vdb_buf_printf(out, "\nMetric   %s (%s is nearer)", vdb_metric_name(metric),
+                   metric == VDB_METRIC_DOT ? "higher" : "lower");
+    if (options->range_text != NULL) {
+        vdb_buf_printf(out, ", all at %s %s\n", metric == VDB_METRIC_DOT ? "a product of at least" : "most",
+                       options->range_text);
+        return;
+    }
+    vdb_buf_printf(out, ", k %" PRIu64 "\n", options->k);
     if (results->k < options->k) {
         vdb_buf_printf(out, "Note     k is more than the dataset holds: all %s vectors are returned\n",
                        vdb_table_count(number, results->k));
@@ -106,13 +113,21 @@ static void put_results_table(const struct vdb_knn_results *results, size_t quer
 {
     static const struct vdb_table_column columns[] = {{"rank", true}, {"id", true}, {"distance", true}};
     static const struct vdb_table_column dot_columns[] = {{"rank", true}, {"id", true}, {"product", true}};
-    const struct vdb_candidate *candidates = results->candidates + query * results->k;
-    unsigned decimals = decimals_for(candidates, results->k, metric);
+    size_t count;
+    const struct vdb_candidate *candidates = vdb_knn_hits(results, query, &count);
+    unsigned decimals = decimals_for(candidates, count, metric);
     struct vdb_table table;
     char text[VDB_TABLE_TEXT_BYTES];
-    vdb_buf_printf(out, "\nQuery row %zu\n\n", results->first_row + query);
+    vdb_buf_printf(out, "\nQuery row %zu", results->first_row + query);
+    if (results->k == 0) {
+        vdb_buf_printf(out, ": %s found", vdb_table_count(text, count));
+    }
+    vdb_buf_put_text(out, count > 0 ? "\n\n" : "\n");
+    if (count == 0) {
+        return;
+    }
     vdb_table_init(&table, metric == VDB_METRIC_DOT ? dot_columns : columns, 3);
-    for (size_t i = 0; i < results->k; i++) {
+    for (size_t i = 0; i < count; i++) {
         snprintf(text, sizeof text, "%zu", i + 1);
         vdb_table_put(&table, text);
         snprintf(text, sizeof text, "%u", candidates[i].row);
@@ -132,12 +147,13 @@ static void put_line(struct vdb_table *table, const char *label, const char *val
 }
 
 static void put_naive_lines(struct vdb_table *table, const struct vdb_knn_results *results,
-                            const struct vdb_knn_performance *performance, double speed_up)
+                            const struct vdb_knn_performance *performance, double speed_up, bool streamed)
 {
     char text[VDB_TABLE_TEXT_BYTES];
     char note[VDB_TABLE_CELL_BYTES];
     if (performance->naive_count == 0) {
-        put_line(table, "Naive time", "-", "not run (--no-naive)");
+        put_line(table, "Naive time", "-",
+                 streamed ? "not run (the dataset is streamed)" : "not run (--no-naive)");
         return;
     }
     bool sampled = performance->naive_count < results->query_count;
@@ -162,23 +178,44 @@ static void put_performance(const struct vdb_knn_input *input, const struct vdb_
     struct rates rates = rates_of(input, results, performance);
     char text[VDB_TABLE_TEXT_BYTES];
     char joined[VDB_TABLE_TEXT_BYTES];
+    char note[VDB_TABLE_CELL_BYTES];
     struct vdb_table table;
+    snprintf(note, sizeof note, "%u thread%s, %s", results->threads, results->threads == 1 ? "" : "s",
+             input->streamed ? "without reading the file" : "files in memory");
     vdb_table_init(&table, columns, 3);
     put_line(&table, "Queries", vdb_table_count(text, results->query_count), "");
     put_line(&table, "Distance calculations", vdb_table_count(text, performance->distances), "");
-    put_line(&table, "Time", vdb_table_duration(text, performance->seconds), "one thread, files in memory");
-    put_line(&table, "Time per query", vdb_table_duration(text, performance->query_seconds_median), "median");
-    put_naive_lines(&table, results, performance, rates.speed_up);
+    put_line(&table, "Time", vdb_table_duration(text, performance->seconds), note);
+    put_line(&table, "Time per query", vdb_table_duration(text, performance->query_seconds_median),
+             results->exact != NULL ? "mean of the batch" : "median");
+    put_naive_lines(&table, results, performance, rates.speed_up, input->streamed);
     put_line(&table, "Throughput", vdb_table_rate(text, rates.queries_per_second, "queries/s"), "");
     put_line(&table, "", vdb_table_rate(text, rates.distances_per_second, "distances/s"), "");
     snprintf(joined, sizeof joined, "%.30s GB/s",
              vdb_table_decimal(text, rates.gigabytes_per_second, rates.gigabytes_per_second < 10 ? 2 : 1));
     put_line(&table, "", joined, "");
-    put_line(&table, "Kernels", kernels_name(), "");
+    put_line(&table, "Kernels", kernels_name(), results->plan);
     put_line(&table, "Loading", vdb_table_duration(text, input->load_seconds), "read, check, convert");
     vdb_buf_put_text(out, "\nPerformance\n\n");
     vdb_table_print(&table, 2, out);
     vdb_table_fini(&table);
+}
+
+static void put_out(const struct vdb_knn_options *options, struct vdb_buf *out)
+{
+    char distances[VDB_LIMIT_PATH_BYTES_MAX + 8];
+    size_t ignored;
+    const char *part;
+    vdb_buf_put_text(out, "\nWritten  ");
+    put_path(out, options->out_path);
+    if (vdb_vector_stream_is_hdf5(options->out_path, &ignored, &part)) {
+        vdb_buf_put_text(out, " (train, test, neighbors, distances)\n");
+        return;
+    }
+    vdb_knn_out_distances_path(options->out_path, distances, sizeof distances);
+    vdb_buf_put_text(out, " (ids), ");
+    put_path(out, distances);
+    vdb_buf_put_text(out, " (distances)\n");
 }
 
 static vdb_status report_text(const struct vdb_knn_options *options, const struct vdb_knn_input *input,
@@ -187,7 +224,10 @@ static vdb_status report_text(const struct vdb_knn_options *options, const struc
                               struct vdb_err *err)
 {
     put_head(options, input, results, out);
-    for (size_t q = 0; q < results->query_count; q++) {
+    if (options->out_path != NULL) {
+        put_out(options, out);
+    }
+    for (size_t q = 0; q < results->query_count && options->out_path == NULL; q++) {
         put_results_table(results, q, (vdb_metric)options->metric, out);
         VDB_TRY(vdb_cli_write(out, err));
     }
@@ -195,21 +235,23 @@ static vdb_status report_text(const struct vdb_knn_options *options, const struc
     return vdb_cli_write(out, err);
 }
 
-static void put_json_file(const char *key, const char *path, const struct vdb_vectors *vectors,
+static void put_json_file(const char *key, const char *path, size_t count, size_t dimension,
                           vdb_vectors_type in_file, struct vdb_buf *out)
 {
     vdb_buf_printf(out, "\"%s\":{\"path\":", key);
     vdb_json_put_string(out, vdb_str_of(path));
-    vdb_buf_printf(out, ",\"count\":%zu,\"dimension\":%zu,\"type\":\"%s\"}", vectors->count, vectors->dimension,
+    vdb_buf_printf(out, ",\"count\":%zu,\"dimension\":%zu,\"type\":\"%s\"}", count, dimension,
                    vdb_vectors_type_name(in_file));
 }
 
 static void put_json_query(const struct vdb_knn_results *results, size_t query, vdb_metric metric,
                            struct vdb_buf *out)
 {
-    const struct vdb_candidate *candidates = results->candidates + query * results->k;
-    vdb_buf_printf(out, "%s{\"row\":%zu,\"results\":[", query > 0 ? "," : "", results->first_row + query);
-    for (size_t i = 0; i < results->k; i++) {
+    size_t count;
+    const struct vdb_candidate *candidates = vdb_knn_hits(results, query, &count);
+    vdb_buf_printf(out, "%s{\"row\":%zu,\"count\":%zu,\"results\":[", query > 0 ? "," : "",
+                   results->first_row + query, count);
+    for (size_t i = 0; i < count; i++) {
         vdb_buf_printf(out, "%s{\"rank\":%zu,\"id\":%u,\"distance\":", i > 0 ? "," : "", i + 1,
                        candidates[i].row);
         vdb_json_put_double(out, vdb_metric_score(metric, candidates[i].distance));
@@ -245,7 +287,7 @@ static void put_json_performance(const struct vdb_knn_input *input, const struct
     put_json_number("distances_per_second", rates.distances_per_second, out);
     put_json_number("gigabytes_per_second", rates.gigabytes_per_second, out);
     put_json_number("load_ms", input->load_seconds * 1e3, out);
-    vdb_buf_printf(out, ",\"kernels\":\"%s\"}", kernels_name());
+    vdb_buf_printf(out, ",\"threads\":%u,\"kernels\":\"%s\"}", results->threads, kernels_name());
 }
 
 static vdb_status report_json(const struct vdb_knn_options *options, const struct vdb_knn_input *input,
@@ -255,13 +297,22 @@ static vdb_status report_json(const struct vdb_knn_options *options, const struc
 {
     vdb_metric metric = (vdb_metric)options->metric;
     vdb_buf_put_u8(out, '{');
-    put_json_file("dataset", options->dataset_path, &input->dataset, input->dataset_type, out);
+    put_json_file("dataset", options->dataset_path, input->count, input->dimension, input->dataset_type, out);
     vdb_buf_put_u8(out, ',');
-    put_json_file("query", options->query_path, &input->query, input->query_type, out);
-    vdb_buf_printf(out,
-                   ",\"computed_in\":\"%s\",\"metric\":\"%s\",\"k\":%" PRIu64 ",\"k_returned\":%zu,\"queries\":[",
-                   vdb_element_name(input->element), vdb_metric_name(metric), options->k, results->k);
-    for (size_t q = 0; q < results->query_count; q++) {
+    put_json_file("query", options->query_from, input->query.count, input->dimension, input->query_type, out);
+    vdb_buf_printf(out, ",\"computed_in\":\"%s\",\"metric\":\"%s\"", vdb_element_name(input->element),
+                   vdb_metric_name(metric));
+    if (options->range_text != NULL) {
+        put_json_number("range", options->radius, out);
+    } else {
+        vdb_buf_printf(out, ",\"k\":%" PRIu64 ",\"k_returned\":%zu", options->k, results->k);
+    }
+    if (options->out_path != NULL) {
+        vdb_buf_put_text(out, ",\"out\":");
+        vdb_json_put_string(out, vdb_str_of(options->out_path));
+    }
+    vdb_buf_put_text(out, ",\"queries\":[");
+    for (size_t q = 0; q < results->query_count && options->out_path == NULL; q++) {
         put_json_query(results, q, metric, out);
         VDB_TRY(vdb_cli_write(out, err));
     }

@@ -106,12 +106,36 @@ vdb_status vdb_knn_check(const struct vdb_rows *rows, const void *query, size_t 
     return VDB_OK;
 }
 
-/* The naive loop on up to VDB_KNN_NAIVE_QUERIES_MAX queries. */
-static vdb_status run_naive(const struct vdb_rows *rows, const struct vdb_vectors *queries,
-                            const struct vdb_knn_results *results, struct vdb_knn_performance *performance,
-                            struct vdb_err *err)
+/* With a radius: no row beyond the answer is nearer than it, by more than rounding explains. */
+static vdb_status check_range_end(const struct vdb_rows *rows, const void *query, size_t query_row,
+                                  const struct vdb_candidate *naive, size_t count, double radius,
+                                  struct vdb_err *err)
+{
+    double rounding;
+    if (count == rows->count) {
+        return VDB_OK;
+    }
+    double distance = vdb_naive_distance(query, vdb_rows_at(rows, naive[count].row), rows->dimension,
+                                         rows->element, rows->metric, &rounding);
+    if (distance > radius - rounding) {
+        return VDB_OK;
+    }
+    return vdb_err_set(err, VDB_CORRUPT,
+                       "--query row %zu: id %u at %.17g is missing from the answer: this is a fault of this "
+                       "program, please report it",
+                       query_row, naive[count].row, distance);
+}
+
+vdb_status vdb_knn_run_naive(const struct vdb_knn_options *options, const struct vdb_knn_input *input,
+                             const struct vdb_knn_results *results, struct vdb_knn_performance *performance,
+                             struct vdb_err *err)
 {
     vdb_status status = VDB_OK;
+    const void *array = input->dataset.data;
+    const struct vdb_vectors *queries = &input->query;
+    struct vdb_rows of_array = vdb_rows_of_array(&array, input->count, input->dimension, input->element,
+                                                 (vdb_metric)options->metric);
+    const struct vdb_rows *rows = &of_array;
     double seconds[VDB_KNN_NAIVE_QUERIES_MAX];
     size_t sample = results->query_count < VDB_KNN_NAIVE_QUERIES_MAX ? results->query_count
                                                                      : VDB_KNN_NAIVE_QUERIES_MAX;
@@ -130,8 +154,13 @@ static vdb_status run_naive(const struct vdb_rows *rows, const struct vdb_vector
         vdb_naive_search(rows, query, naive);
         uint64_t ns = vdb_now_ns() - start;
         bool equal;
-        VDB_CHECK(vdb_knn_check(rows, query, query_row, results->candidates + at * results->k, naive, results->k,
-                                &equal, err));
+        size_t hit_count;
+        const struct vdb_candidate *hits = vdb_knn_hits(results, at, &hit_count);
+        VDB_CHECK(vdb_knn_check(rows, query, query_row, hits, naive, hit_count, &equal, err));
+        if (options->range_text != NULL) {
+            VDB_CHECK(
+                check_range_end(rows, query, query_row, naive, hit_count, vdb_knn_radius_inside(options), err));
+        }
         spent_ns += ns;
         seconds[performance->naive_count++] = (double)ns / 1e9;
         performance->naive_equal += equal;
@@ -157,6 +186,7 @@ vdb_status vdb_knn_run(const struct vdb_knn_options *options, const struct vdb_k
         .first_row = options->row_given ? (size_t)options->row : 0,
         .query_count = options->row_given ? 1 : input->query.count,
         .k = options->k < count ? (size_t)options->k : count,
+        .threads = 1,
     };
     const void *array = input->dataset.data;
     struct vdb_rows rows = vdb_rows_of_array(&array, count, input->dataset.dimension, input->element,
@@ -174,7 +204,7 @@ vdb_status vdb_knn_run(const struct vdb_knn_options *options, const struct vdb_k
     VDB_CHECK(search_all(&rows, &input->query, results, seconds, performance, err));
     performance->query_seconds_median = median(seconds, results->query_count);
     if (!options->no_naive) {
-        VDB_CHECK(run_naive(&rows, &input->query, results, performance, err));
+        VDB_CHECK(vdb_knn_run_naive(options, input, results, performance, err));
     }
 
 cleanup:
@@ -188,5 +218,6 @@ cleanup:
 void vdb_knn_results_fini(struct vdb_knn_results *results)
 {
     free(results->candidates);
+    vdb_exact_destroy(results->exact);
     *results = (struct vdb_knn_results){0};
 }

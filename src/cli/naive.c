@@ -50,6 +50,25 @@ DEFINE_SUMS(float, f32)
 DEFINE_SUMS(uint8_t, u8)
 DEFINE_SUMS(int8_t, i8)
 
+/* Bits one at a time: hamming and jaccard. */
+static double bits_distance(const uint8_t *a, const uint8_t *b, size_t dimension, vdb_metric metric)
+{
+    size_t differ = 0;
+    size_t both = 0;
+    size_t either = 0;
+    for (size_t i = 0; i < dimension; i++) {
+        bool in_a = (a[i / 8] >> (7 - i % 8) & 1) != 0;
+        bool in_b = (b[i / 8] >> (7 - i % 8) & 1) != 0;
+        differ += in_a != in_b;
+        both += in_a && in_b;
+        either += in_a || in_b;
+    }
+    if (metric == VDB_METRIC_HAMMING) {
+        return (double)differ;
+    }
+    return either == 0 ? 0 : 1 - (double)both / (double)either;
+}
+
 /* Sum of |a*b|, for the rounding of a dot product of floats. */
 static double dot_size(const float *a, const float *b, size_t dimension)
 {
@@ -63,6 +82,12 @@ static double dot_size(const float *a, const float *b, size_t dimension)
 double vdb_naive_distance(const void *a, const void *b, size_t dimension, vdb_element element, vdb_metric metric,
                           double *rounding)
 {
+    if (element == VDB_ELEMENT_BIT) {
+        if (rounding != NULL) {
+            *rounding = metric == VDB_METRIC_HAMMING ? 0 : 0x1p-48;
+        }
+        return bits_distance(a, b, dimension, metric);
+    }
     struct sums sums = element == VDB_ELEMENT_F32  ? sums_f32(a, b, dimension, metric)
                        : element == VDB_ELEMENT_U8 ? sums_u8(a, b, dimension, metric)
                                                    : sums_i8(a, b, dimension, metric);

@@ -327,7 +327,7 @@ static vdb_status check_size(const struct vdb_source *source, const struct vdb_n
                              struct vdb_err *err)
 {
     /* No overflow: count <= 2^30, dimension <= 2^16, 4 bytes at most. */
-    uint64_t claimed = (uint64_t)header->count * header->dimension * vdb_vectors_type_bytes(header->type);
+    uint64_t claimed = (uint64_t)header->count * vdb_vectors_type_row_bytes(header->type, header->dimension);
     uint64_t there = source->bytes - header->data_offset;
     if (claimed != there) {
         return vdb_err_set(err, VDB_INVALID,

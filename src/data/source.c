@@ -6,10 +6,21 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
+
+/* The env's table knows no times, so the operating system is asked; other envs (tests) answer 0. */
+static uint64_t written_ns(const struct vdb_env *env, const char *path)
+{
+    struct stat info;
+    if (env != vdb_env_posix() || stat(path, &info) != 0) {
+        return 0;
+    }
+    return (uint64_t)info.st_mtim.tv_sec * 1000000000u + (uint64_t)info.st_mtim.tv_nsec;
+}
 
 vdb_status vdb_source_open(struct vdb_source *source, struct vdb_env *env, const char *path, struct vdb_err *err)
 {
-    *source = (struct vdb_source){.env = env};
+    *source = (struct vdb_source){.env = env, .path = path};
     if (strlen(path) >= VDB_LIMIT_PATH_BYTES_MAX) {
         return vdb_err_set(err, VDB_INVALID, "\"%.60s...\": the path has %zu bytes, at most %u are allowed", path,
                            strlen(path), VDB_LIMIT_PATH_BYTES_MAX - 1);
@@ -23,6 +34,7 @@ vdb_status vdb_source_open(struct vdb_source *source, struct vdb_env *env, const
     if (kind != VDB_KIND_FILE) {
         return vdb_err_set(err, VDB_INVALID, "\"%s\" is not a regular file, which is needed", path);
     }
+    source->time_ns = written_ns(env, path);
     VDB_TRY(env->ops->open(env, path, VDB_OPEN_READ, &source->file, err));
     vdb_status status = env->ops->size(env, source->file, &source->bytes, err);
     if (status != VDB_OK) {
@@ -63,6 +75,29 @@ vdb_status vdb_source_read(const struct vdb_source *source, void *out, size_t by
     VDB_TRY(source->env->ops->read_at(source->env, source->file, out, bytes, offset, &got, err));
     if (got != bytes) {
         return vdb_err_set(err, VDB_IO, "byte %" PRIu64 ": the file got shorter while it was read", offset + got);
+    }
+    return VDB_OK;
+}
+
+vdb_status vdb_source_check_unchanged(const struct vdb_source *source, struct vdb_err *err)
+{
+    if (source->env == NULL) {
+        return VDB_OK;
+    }
+    vdb_file_kind kind;
+    uint64_t bytes;
+    VDB_TRY(source->env->ops->stat(source->env, source->path, &kind, &bytes, err));
+    if (bytes != source->bytes) {
+        return vdb_err_set(err, VDB_INVALID,
+                           "the file changed while it was read: it had %" PRIu64 " bytes and has %" PRIu64
+                           "; search again when nobody writes to it",
+                           source->bytes, bytes);
+    }
+    if (written_ns(source->env, source->path) != source->time_ns) {
+        return vdb_err_set(
+            err, VDB_INVALID,
+            "the file changed while it was read: it was written to since; search again when nobody "
+            "writes to it");
     }
     return VDB_OK;
 }

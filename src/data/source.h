@@ -12,6 +12,8 @@ struct vdb_source {
     struct vdb_env *env;
     struct vdb_file *file;
     const uint8_t *memory;
+    const char *path; /* borrowed */
+    uint64_t time_ns; /* when the file was last written, as of opening; 0 where the env does not say */
 };
 
 /* VDB_NOT_FOUND when there is nothing at path, VDB_INVALID when it is not a file. Close it with vdb_source_close.
@@ -25,5 +27,9 @@ void vdb_source_close(struct vdb_source *source);
 /* All of the bytes, or an error. A range outside the source is VDB_INVALID; a file that got shorter is VDB_IO. */
 vdb_status vdb_source_read(const struct vdb_source *source, void *out, size_t bytes, uint64_t offset,
                            struct vdb_err *err) VDB_MUST_CHECK;
+
+/* VDB_INVALID when the file at the path no longer has the size or the time of writing that it had when it was
+ * opened. A writer that restores both goes unnoticed. */
+vdb_status vdb_source_check_unchanged(const struct vdb_source *source, struct vdb_err *err) VDB_MUST_CHECK;
 
 #endif

@@ -13,4 +13,14 @@
 vdb_status vdb_vecs_read(const struct vdb_source *source, vdb_vectors_type type, struct vdb_vectors *out,
                          struct vdb_err *err) VDB_MUST_CHECK;
 
+/* The same by parts, for streams: what the first row and the file's size say; then any rows, each with its
+ * dimension checked (out: of that type and dimension; its first_row says which rows, its count how many); at last
+ * what follows the last whole row. */
+vdb_status vdb_vecs_read_shape(const struct vdb_source *source, vdb_vectors_type type, size_t *count,
+                               size_t *dimension, struct vdb_err *err) VDB_MUST_CHECK;
+vdb_status vdb_vecs_read_rows(const struct vdb_source *source, struct vdb_vectors *out,
+                              struct vdb_err *err) VDB_MUST_CHECK;
+vdb_status vdb_vecs_check_end(const struct vdb_source *source, vdb_vectors_type type, size_t count,
+                              size_t dimension, struct vdb_err *err) VDB_MUST_CHECK;
+
 #endif

@@ -4,22 +4,19 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "float16.h"
-#include "npy.h"
-#include "source.h"
-#include "vecs.h"
+#include "stream.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 static const struct {
     const char *name;
     size_t bytes;
 } types[VDB_VECTORS_TYPE_COUNT] = {
     [VDB_VECTORS_F32] = {"f32", 4}, [VDB_VECTORS_F16] = {"f16", 2}, [VDB_VECTORS_U8] = {"u8", 1},
-    [VDB_VECTORS_I8] = {"i8", 1},   [VDB_VECTORS_I32] = {"i32", 4},
+    [VDB_VECTORS_I8] = {"i8", 1},   [VDB_VECTORS_I32] = {"i32", 4}, [VDB_VECTORS_BIT] = {"bit", 0},
 };
 
 const char *vdb_vectors_type_name(vdb_vectors_type type)
@@ -30,6 +27,11 @@ const char *vdb_vectors_type_name(vdb_vectors_type type)
 size_t vdb_vectors_type_bytes(vdb_vectors_type type)
 {
     return types[type].bytes;
+}
+
+size_t vdb_vectors_type_row_bytes(vdb_vectors_type type, size_t dimension)
+{
+    return type == VDB_VECTORS_BIT ? (dimension + 7) / 8 : dimension * types[type].bytes;
 }
 
 bool vdb_vectors_type_element(vdb_vectors_type type, vdb_element *out)
@@ -44,6 +46,9 @@ bool vdb_vectors_type_element(vdb_vectors_type type, vdb_element *out)
     case VDB_VECTORS_I8:
         *out = VDB_ELEMENT_I8;
         return true;
+    case VDB_VECTORS_BIT:
+        *out = VDB_ELEMENT_BIT;
+        return true;
     default:
         return false;
     }
@@ -53,7 +58,9 @@ bool vdb_vectors_type_element(vdb_vectors_type type, vdb_element *out)
 static bool matrix_bytes(size_t count, size_t dimension, vdb_vectors_type type, size_t *out)
 {
     size_t padded;
-    return vdb_size_mul(count, dimension, out) && vdb_size_mul(*out, vdb_vectors_type_bytes(type), out) &&
+    bool fits = type == VDB_VECTORS_BIT ? vdb_size_add(dimension, 7, out)
+                                        : vdb_size_mul(dimension, vdb_vectors_type_bytes(type), out);
+    return fits && vdb_size_mul(count, vdb_vectors_type_row_bytes(type, dimension), out) &&
            vdb_size_add(*out, VDB_CACHE_LINE_BYTES, &padded);
 }
 
@@ -71,7 +78,7 @@ vdb_status vdb_vectors_init(struct vdb_vectors *vectors, vdb_vectors_type type, 
         return vdb_err_set(err, VDB_NO_MEMORY, "no memory for %zu vectors of dimension %zu (%zu bytes)", count,
                            dimension, bytes);
     }
-    *vectors = (struct vdb_vectors){data, count, dimension, type};
+    *vectors = (struct vdb_vectors){data, count, dimension, type, 0};
     return VDB_OK;
 }
 
@@ -83,7 +90,7 @@ void vdb_vectors_fini(struct vdb_vectors *vectors)
 
 size_t vdb_vectors_row_bytes(const struct vdb_vectors *vectors)
 {
-    return vectors->dimension * vdb_vectors_type_bytes(vectors->type);
+    return vdb_vectors_type_row_bytes(vectors->type, vectors->dimension);
 }
 
 const void *vdb_vectors_row(const struct vdb_vectors *vectors, size_t row)
@@ -91,37 +98,45 @@ const void *vdb_vectors_row(const struct vdb_vectors *vectors, size_t row)
     return (const char *)vectors->data + row * vdb_vectors_row_bytes(vectors);
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t text_bytes = strlen(text);
-    size_t end_bytes = strlen(end);
-    return text_bytes >= end_bytes && strcasecmp(text + text_bytes - end_bytes, end) == 0;
-}
-
 vdb_status vdb_vectors_load(struct vdb_env *env, const char *path, struct vdb_vectors *out, struct vdb_err *err)
 {
-    static const struct {
-        const char *end;
-        vdb_vectors_type type;
-    } row_formats[] = {{".fvecs", VDB_VECTORS_F32}, {".bvecs", VDB_VECTORS_U8}, {".ivecs", VDB_VECTORS_I32}};
+    vdb_status status = VDB_OK;
+    struct vdb_vectors end = {0};
+    struct vdb_vector_stream stream;
     *out = (struct vdb_vectors){0};
-    bool npy = ends_with(path, ".npy");
-    vdb_vectors_type row_type = VDB_VECTORS_TYPE_COUNT;
-    for (size_t i = 0; i < sizeof row_formats / sizeof row_formats[0]; i++) {
-        if (ends_with(path, row_formats[i].end)) {
-            row_type = row_formats[i].type;
-        }
+    VDB_TRY(vdb_vector_stream_open(&stream, env, path, NULL, err));
+    if (stream.count == 0) {
+        VDB_CHECK(vdb_vectors_init(out, stream.type, 0, stream.dimension, err));
+    } else {
+        VDB_CHECK(vdb_vector_stream_next(&stream, stream.count, out, err));
     }
-    if (!npy && row_type == VDB_VECTORS_TYPE_COUNT) {
-        return vdb_err_set(
-            err, VDB_INVALID,
-            "\"%s\": the name does not say what is in it; it must end in .npy, .fvecs, .bvecs or .ivecs", path);
+    VDB_CHECK(vdb_vector_stream_next(&stream, 1, &end, err));
+
+cleanup:
+    vdb_vector_stream_close(&stream);
+    if (status != VDB_OK) {
+        vdb_vectors_fini(out);
     }
-    struct vdb_source source;
-    VDB_TRY(vdb_source_open(&source, env, path, err));
-    vdb_status status = npy ? vdb_npy_read(&source, out, err) : vdb_vecs_read(&source, row_type, out, err);
-    vdb_source_close(&source);
-    return status == VDB_OK ? VDB_OK : vdb_err_wrap(err, status, "\"%s\"", path);
+    return status;
+}
+
+vdb_status vdb_vectors_as_bits(struct vdb_vectors *vectors, size_t bits, struct vdb_err *err)
+{
+    if (vectors->type != VDB_VECTORS_U8) {
+        return vdb_err_set(err, VDB_INVALID, "it holds %s values; bits are packed in u8 values",
+                           vdb_vectors_type_name(vectors->type));
+    }
+    if (bits < 1 || bits > VDB_LIMIT_DIMENSION_MAX) {
+        return vdb_err_set(err, VDB_INVALID, "%zu bits a vector, 1 to %u are allowed", bits,
+                           VDB_LIMIT_DIMENSION_MAX);
+    }
+    if ((bits + 7) / 8 != vectors->dimension) {
+        return vdb_err_set(err, VDB_INVALID, "vectors of %zu bits take rows of %zu bytes, it has rows of %zu",
+                           bits, (bits + 7) / 8, vectors->dimension);
+    }
+    vectors->type = VDB_VECTORS_BIT;
+    vectors->dimension = bits;
+    return VDB_OK;
 }
 
 vdb_status vdb_vectors_to_f32(struct vdb_vectors *vectors, struct vdb_err *err)
@@ -133,6 +148,9 @@ vdb_status vdb_vectors_to_f32(struct vdb_vectors *vectors, struct vdb_err *err)
         return vdb_err_set(err, VDB_UNSUPPORTED,
                            "i32 values are not converted to f32, which holds them exactly only "
                            "up to 16,777,216");
+    }
+    if (vectors->type == VDB_VECTORS_BIT) {
+        return vdb_err_set(err, VDB_UNSUPPORTED, "bits are not converted to f32");
     }
     struct vdb_vectors converted;
     VDB_TRY(vdb_vectors_init(&converted, VDB_VECTORS_F32, vectors->count, vectors->dimension, err));
@@ -151,6 +169,7 @@ vdb_status vdb_vectors_to_f32(struct vdb_vectors *vectors, struct vdb_err *err)
             out[i] = in[i];
         }
     }
+    converted.first_row = vectors->first_row;
     vdb_vectors_fini(vectors);
     *vectors = converted;
     return VDB_OK;
@@ -165,7 +184,8 @@ static vdb_status refuse_special(const struct vdb_vectors *vectors, size_t i, bo
                                  struct vdb_err *err)
 {
     return vdb_err_set(err, VDB_INVALID, "row %zu, column %zu: the value is %s, every value must be finite",
-                       i / vectors->dimension, i % vectors->dimension, special_name(is_nan, negative));
+                       vectors->first_row + i / vectors->dimension, i % vectors->dimension,
+                       special_name(is_nan, negative));
 }
 
 vdb_status vdb_vectors_check_finite(const struct vdb_vectors *vectors, struct vdb_err *err)
@@ -193,6 +213,9 @@ vdb_status vdb_vectors_check_finite(const struct vdb_vectors *vectors, struct vd
 static bool row_is_zero(const struct vdb_vectors *vectors, size_t row)
 {
     const uint8_t *in = vdb_vectors_row(vectors, row);
+    if (vectors->type == VDB_VECTORS_BIT) {
+        return false; /* the empty set is a vector of bits like any other */
+    }
     size_t value_bytes = vdb_vectors_type_bytes(vectors->type);
     bool is_float = vectors->type == VDB_VECTORS_F32 || vectors->type == VDB_VECTORS_F16;
     for (size_t i = 0; i < vectors->dimension; i++, in += value_bytes) {
@@ -212,7 +235,8 @@ vdb_status vdb_vectors_check_nonzero(const struct vdb_vectors *vectors, struct v
         if (row_is_zero(vectors, row)) {
             return vdb_err_set(
                 err, VDB_INVALID,
-                "row %zu: all values are zero; cosine needs a direction, the zero vector is refused", row);
+                "row %zu: all values are zero; cosine needs a direction, the zero vector is refused",
+                vectors->first_row + row);
         }
     }
     return VDB_OK;

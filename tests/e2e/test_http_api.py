@@ -208,7 +208,7 @@ def test_process_routes(docs: Server) -> None:
     assert ok(ask(docs, "GET", "/healthz")) == {"status": "ok"}
     assert ok(ask(docs, "GET", "/readyz")) == {"status": "ready"}
     version = ok(ask(docs, "GET", "/version"))
-    assert re.fullmatch(r"\d+\.\d+\.\d+", version["version"]) and version["cpu"] in ("scalar", "avx2", "avx512")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version["version"]) and version["cpu"] in ("scalar", "neon", "avx2", "avx512")
     ask(docs, "GET", "/v1/collections/none")
     answer = ask(docs, "GET", "/metrics")
     assert answer.status == 200 and answer.headers["content-type"].startswith("text/plain; version=0.0.4")

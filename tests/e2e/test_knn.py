@@ -366,7 +366,7 @@ def test_bad_files(tmp_path, good):
         "none.npy": (None, ["none.npy"]),
         "empty.npy": (b"", ["not a .npy file"]),
         "text.npy": (b"1 2 3\n", ["not a .npy file"]),
-        "name.txt": (whole, ["must end in .npy, .fvecs, .bvecs or .ivecs"]),
+        "name.txt": (whole, ["must end in .npy, .fvecs, .bvecs or .ivecs, .hdf5 or .h5"]),
         "cut.npy": (whole[:-1], ["shape (10, 4) of f32 takes 160 bytes, but 159 follow from byte 128"]),
         "more.npy": (whole + b"x", ["takes 160 bytes, but 161 follow"]),
         "header.npy": (whole[:40], ["header length is 118, but the file ends at byte 40"]),

@@ -238,7 +238,7 @@ static void test_check_nonzero(void **state)
     (void)state;
     struct vdb_err err = {0};
     struct vdb_vectors v;
-    for (unsigned type = 0; type < VDB_VECTORS_TYPE_COUNT; type++) {
+    for (unsigned type = 0; type < VDB_VECTORS_BIT; type++) {
         assert_int_equal(vdb_vectors_init(&v, (vdb_vectors_type)type, 2, 3, &err), VDB_OK);
         uint8_t *bytes = v.data;
         bytes[0] = 1; /* row 0: the smallest value that is not zero */
@@ -269,8 +269,8 @@ static void test_init_overflow(void **state)
 static void test_type_table(void **state)
 {
     (void)state;
-    static const char *const names[] = {"f32", "f16", "u8", "i8", "i32"};
-    static const size_t bytes[] = {4, 2, 1, 1, 4};
+    static const char *const names[] = {"f32", "f16", "u8", "i8", "i32", "bit"};
+    static const size_t bytes[] = {4, 2, 1, 1, 4, 0};
     vdb_element element;
     for (unsigned type = 0; type < VDB_VECTORS_TYPE_COUNT; type++) {
         assert_string_equal(vdb_vectors_type_name((vdb_vectors_type)type), names[type]);

@@ -1,0 +1,51 @@
+/* hdf5.h: HDF5 files in the layout of ann-benchmarks, by libhdf5.
+ *
+ *     train, test    rows of vectors       f32, f64, f16, u8, i8, bool
+ *     neighbors      rows of ids           i32
+ *     distances      rows of distances     f32
+ *     /distance      attribute of the file: euclidean, angular, hamming, jaccard, ip
+ *
+ * Floats are read as f32 (an f64 is rounded; one beyond f32 becomes infinity, which the value checks refuse),
+ * bool as packed bits. Whatever would lead a reader elsewhere (links, external storage, virtual data sets) is
+ * refused. libhdf5's own messages are silenced; ours name the data set, what is there and what is allowed.
+ *
+ * Threads: libhdf5 is not thread-safe here: one thread at a time for all of these calls, in the whole process.
+ */
+#ifndef VDB_DATA_HDF5_H
+#define VDB_DATA_HDF5_H
+
+#include "vectors.h"
+
+struct vdb_hdf5; /* one data set, open for reading */
+
+struct vdb_hdf5_shape {
+    vdb_vectors_type type; /* as it is read */
+    size_t count;
+    size_t dimension;
+};
+
+/* Messages name the data set, not the file: callers put that in front. VDB_NOT_FOUND when there is no data set of
+ * that name. */
+vdb_status vdb_hdf5_open(const char *path, const char *name, struct vdb_hdf5 **out, struct vdb_hdf5_shape *shape,
+                         struct vdb_err *err) VDB_MUST_CHECK;
+/* Fills out (of the data set's type and dimension): its count rows from its first_row on. */
+vdb_status vdb_hdf5_read_rows(struct vdb_hdf5 *hdf5, struct vdb_vectors *out, struct vdb_err *err) VDB_MUST_CHECK;
+void vdb_hdf5_close(struct vdb_hdf5 *hdf5); /* NULL is allowed */
+
+/* What the file's attribute `distance` says: VDB_NOT_FOUND without one, VDB_INVALID names an unknown one. */
+vdb_status vdb_hdf5_metric(const char *path, vdb_metric *out, struct vdb_err *err) VDB_MUST_CHECK;
+
+/* Writing: data sets are created with their full shape and filled by row ranges. The file appears under its name
+ * at finish (PATH.tmp, sync, rename); close without finish leaves nothing. */
+struct vdb_hdf5_writer;
+
+vdb_status vdb_hdf5_create(const char *path, vdb_metric metric, struct vdb_hdf5_writer **out,
+                           struct vdb_err *err) VDB_MUST_CHECK;
+/* Writes rows (from rows->first_row on) of a data set of `count` rows, which the first call for it creates. Bits
+ * are written as bool. */
+vdb_status vdb_hdf5_write_rows(struct vdb_hdf5_writer *writer, const char *name, const struct vdb_vectors *rows,
+                               size_t count, struct vdb_err *err) VDB_MUST_CHECK;
+vdb_status vdb_hdf5_finish(struct vdb_hdf5_writer *writer, struct vdb_err *err) VDB_MUST_CHECK;
+void vdb_hdf5_writer_close(struct vdb_hdf5_writer *writer); /* NULL is allowed */
+
+#endif

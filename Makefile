@@ -6,6 +6,13 @@ SECONDS ?= 60
 PREFIX ?= /usr/local
 INPUT ?=
 FUZZ ?=
+# The benchmarks: QUICK=1 for the short run, else PROFILE=full or medium; DATASETS='a b' names data sets (folders of
+# DATA, ann-benchmarks HDF5 files, generated sets), ADAPTERS='a b' who takes part, BENCH_ARGS the rest (bench/README.md).
+QUICK ?=
+PROFILE ?= full
+DATASETS ?=
+ADAPTERS ?=
+BENCH_ARGS ?=
 # Arguments handed on, to run a part: make test CTEST_ARGS='-R base/' PYTEST_ARGS='-k knn'
 CTEST_ARGS ?=
 PYTEST_ARGS ?=
@@ -20,7 +27,7 @@ PYTHON := build/venv/bin/python
 compile = cmake --preset $(1) $(2) && cmake --build --preset $(1) --parallel $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test asan tsan clang coverage lint format fuzz install clean
+.PHONY: help build demo test asan tsan clang coverage lint format fuzz bench neon bench-micro install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -76,6 +83,25 @@ fuzz: ## Fuzz each parser for SECONDS=60 (FUZZ=fuzz_npy for one)
 	@tools/setup build fuzz
 	$(call compile,fuzz)
 	tools/run_fuzz $(SECONDS) $(FUZZ)
+
+bench: ## Measure VecDB beside its peers, into build/bench and docs/benchmarks.md (QUICK=1: in minutes, no docs)
+	@tools/setup build bench
+	cmake --preset release && cmake --build --preset release --parallel $(JOBS) --target vecdb_bench
+	@if [ -x "$(DATA_PACK)/unpack" ]; then "$(DATA_PACK)/unpack" "$(DATA)" fashion-mnist-784 sift-castle-128; fi
+	BENCH_COMMAND="make bench$(if $(QUICK), QUICK=$(QUICK), PROFILE=$(PROFILE))$(if $(DATASETS), DATASETS='$(DATASETS)')$(if \
+	  $(ADAPTERS), ADAPTERS='$(ADAPTERS)')$(if $(BENCH_ARGS), BENCH_ARGS='$(BENCH_ARGS)')" \
+	  PYTHONDONTWRITEBYTECODE=1 build/venv-bench/bin/python -m bench.ann --data "$(DATA)" \
+	  $(if $(QUICK),--profile quick,--profile $(PROFILE) --docs docs/benchmarks.md) \
+	  $(if $(DATASETS),--datasets $(DATASETS)) $(if $(ADAPTERS),--adapters $(ADAPTERS)) $(BENCH_ARGS)
+
+neon: ## Cross-compile the 64-bit ARM kernels and run their test under qemu-user
+	@tools/setup build neon
+	tools/check_neon
+
+bench-micro: ## Measure each distance kernel beside the machine's bandwidth and peak
+	@tools/setup build
+	cmake --preset release && cmake --build --preset release --parallel $(JOBS) --target bench_kernels
+	build/release/bench/micro/bench_kernels
 
 install: ## Install into PREFIX=/usr/local (DESTDIR=dir to stage a package)
 	@tools/setup build

@@ -1,0 +1,198 @@
+"""What a run leaves behind: results.json, results.csv, summary.md."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from bench.ann.curves import RECALLS, at_recall
+
+EXACT_REFERENCE = "faiss-flat"
+ANN_REFERENCE = "hnswlib-native"
+COLUMNS = ("section", "dataset", "rows", "dimension", "metric", "threads", "algorithm", "k", "params", "queries",
+           "recall", "identical_ids", "rounds", "qps_median", "qps_min", "qps_max", "build_seconds", "memory_bytes",
+           "bytes_per_vector", "peak_rss_bytes", "version")
+
+
+def save(results: dict[str, Any], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    with open(folder / "results.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(csv_rows(results))
+
+
+def csv_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for section in results["sections"]:
+        dataset = section["dataset"]
+        for name, found in section["results"].items():
+            for point in found["points"]:
+                rows.append({
+                    "section": section["kind"], "dataset": dataset["name"], "rows": dataset["rows"],
+                    "dimension": dataset["dimension"], "metric": dataset["metric"], "threads": section["threads"],
+                    "algorithm": name, "k": point["k"], "params": json.dumps(point["params"], sort_keys=True),
+                    "queries": point["queries"], "recall": f"{point['recall']:.6f}",
+                    "identical_ids": point["identical_ids"], "rounds": point["rounds"],
+                    "qps_median": f"{point['qps_median']:.3f}", "qps_min": f"{point['qps_min']:.3f}",
+                    "qps_max": f"{point['qps_max']:.3f}", "build_seconds": f"{found['build_seconds']:.3f}",
+                    "memory_bytes": found["memory_bytes"],
+                    "bytes_per_vector": f"{found['memory_bytes'] / dataset['rows']:.1f}",
+                    "peak_rss_bytes": found["peak_rss_bytes"], "version": found["version"]})
+    return rows
+
+
+def number(value: float) -> str:
+    if value >= 100_000:
+        return f"{value / 1000:,.0f}k"
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def title(dataset: dict[str, Any]) -> str:
+    return f"{dataset['name']}: {dataset['rows']:,} x {dataset['dimension']}, {dataset['metric']}"
+
+
+def noise(point: dict[str, Any]) -> str:
+    return f"{number(point['qps_min'])}-{number(point['qps_max'])}"
+
+
+def exact_table(section: dict[str, Any]) -> str:
+    """All exact searches of one section, fastest first, with the ratio to FAISS."""
+    found = section["results"]
+    rows = []
+    for k in sorted({point["k"] for result in found.values() for point in result["points"]}):
+        points = {name: next((p for p in result["points"] if p["k"] == k), None) for name, result in found.items()}
+        reference = points.get(EXACT_REFERENCE)
+        for name, point in sorted(points.items(), key=lambda item: -(item[1] or {"qps_median": 0})["qps_median"]):
+            if point is None:
+                continue
+            ratio = f"{point['qps_median'] / reference['qps_median']:.2f}" if reference else "-"
+            rows.append([name, str(k), number(point["qps_median"]), noise(point), ratio, f"{point['recall']:.4f}",
+                         "yes" if point["identical_ids"] else "no",
+                         f"{found[name]['memory_bytes'] / section['dataset']['rows']:,.0f}", found[name]["note"]])
+    return table(["algorithm", "k", "QPS", "min-max", f"x {EXACT_REFERENCE}", "recall", "ids as the truth",
+                  "bytes/vector", "how"], rows)
+
+
+def ann_tables(section: dict[str, Any]) -> str:
+    found = section["results"]
+    parts = []
+    for k in sorted({point["k"] for result in found.values() for point in result["points"]}):
+        rows = []
+        values = {}
+        for name, result in found.items():
+            points = [point for point in result["points"] if point["k"] == k]
+            values[name] = {recall: at_recall(points, recall) for recall in RECALLS} if points else {}
+        reference = values.get(ANN_REFERENCE, {})
+        middle = RECALLS[len(RECALLS) // 2]
+        for name in sorted(values, key=lambda n: -((values[n].get(middle) or (0, False))[0])):
+            row = [name]
+            for recall in RECALLS:
+                value, base = values[name].get(recall), reference.get(recall)
+                if value is None:
+                    row.append("-")
+                    continue
+                text = number(value[0]) + ("" if value[1] else "*")
+                row.append(text + (f" ({value[0] / base[0]:.2f}x)" if base else ""))
+            rows.append(row)
+        head = ["algorithm"] + [f"QPS at recall {recall:.2f}" for recall in RECALLS]
+        parts.append(f"k = {k}; in brackets the ratio to {ANN_REFERENCE}:\n\n" + table(head, rows))
+    rows = [[name, f"{result['build_seconds']:.1f}", f"{result['memory_bytes'] / section['dataset']['rows']:,.0f}",
+             f"{result['peak_rss_bytes'] / 1e9:.2f}", widest_noise(result)]
+            for name, result in sorted(found.items(), key=lambda item: item[1]["build_seconds"])]
+    parts.append(f"Building, with {section['build_threads']} threads:\n\n" + table(
+        ["algorithm", "seconds", "bytes/vector", "peak memory, GB", "widest min-max of a point"], rows))
+    return "\n\n".join(parts)
+
+
+def widest_noise(result: dict[str, Any]) -> str:
+    spreads = [(p["qps_max"] - p["qps_min"]) / p["qps_median"] for p in result["points"]]
+    return f"{100 * max(spreads):.0f}%" if spreads else "-"
+
+
+def scan_table(scans: list[dict[str, Any]]) -> str:
+    rows = []
+    for scan in scans:
+        def span(key: str) -> str:
+            value = scan[key]
+            return f"{value['median']:.1f} ({value['min']:.1f}-{value['max']:.1f})"
+        rows.append([f"{scan['dataset']}, {scan['rows']:,} x {scan['dimension']} {scan['element']}",
+                     str(scan["threads"]), span("read_gb_s"), span("scan_gb_s"), f"{100 * scan['share']:.0f}%",
+                     span("query_ms")])
+    return table(["rows", "threads", "plain read, GB/s", "search, GB/s", "share", "ms a query"], rows)
+
+
+def machine_lines(results: dict[str, Any]) -> str:
+    machine = results["machine"]
+    cpu = machine["cpu"]
+    lines = [
+        f"- Command: `{results['command']}`",
+        f"- Processor: {cpu['model']}, {machine['cores']} cores used of {cpu['processors']}"
+        f"{', virtual machine' if machine['virtual'] else ''}; {', '.join(machine['caches'])}",
+        f"- Instructions: {' '.join(cpu['flags'])}",
+        f"- Memory: {machine['memory_bytes'] / 2 ** 30:.0f} GiB, transparent huge pages {machine['huge_pages']}",
+        f"- System: {machine['system']}, Python {machine['python']}",
+        f"- Commit: {machine['commit']}; date: {machine['date']}; took {results['seconds'] / 60:.1f} minutes; load "
+        f"before it began: {machine['load_at_start']:.2f}",
+    ]
+    return "\n".join(lines)
+
+
+def versions_table(results: dict[str, Any]) -> str:
+    versions: dict[str, str] = {}
+    for section in results["sections"]:
+        for name, found in section["results"].items():
+            versions[name] = found["version"]
+    return table(["algorithm", "version and build"], [[name, text] for name, text in sorted(versions.items())])
+
+
+def missing_lines(results: dict[str, Any]) -> str:
+    lines = [f"- {name}: not installed: {reason}" for name, reason in results["not_installed"].items()]
+    seen = set()
+    for section in results["sections"]:
+        for name, reason in section["failed"].items():
+            line = f"- {name} on {section['dataset']['name']} ({section['threads']} threads): {reason}"
+            if line not in seen:
+                seen.add(line)
+                lines.append(line)
+    return "\n".join(lines) if lines else "Everyone took part."
+
+
+def markdown(results: dict[str, Any], plots: dict[str, str]) -> str:
+    """The whole report. plots: section key -> path of its picture, as the text shall name it."""
+    parts = [machine_lines(results)]
+    if results.get("scans"):
+        parts += ["### One query at a time against the memory's speed",
+                  "All rows are read for each query; the plain read loop does nothing but load. Both alternate.",
+                  scan_table(results["scans"])]
+    for kind, heading in (("exact", "### Exact search"), ("ann", "### Approximate search")):
+        sections = [section for section in results["sections"] if section["kind"] == kind]
+        if sections:
+            parts.append(heading)
+        if sections and kind == "ann":
+            parts.append("QPS at a recall is interpolated between measured points (logarithm of QPS linear in recall); "
+                         "* marks a measured point, which may have a higher recall; - was not reached.")
+        for section in sections:
+            threads = section["threads"]
+            parts.append(f"#### {title(section['dataset'])}, {threads} thread{'s' if threads > 1 else ''}")
+            rounds = [point["rounds"] for found in section["results"].values() for point in found["points"]]
+            parts.append(f"Data: {section['dataset']['source']}. Rounds: {min(rounds, default=0)}.")
+            for key, path in plots.items():
+                if key.startswith(section["key"] + "."):
+                    parts.append(f"![{key}]({path})")
+            parts.append(exact_table(section) if kind == "exact" else ann_tables(section))
+            if len(section["groups"]) > 1:
+                parts.append("Memory did not hold all at once; interleaved within: "
+                             + "; ".join(", ".join(group) for group in section["groups"]) + ".")
+    parts += ["### Who could not take part", missing_lines(results), "### Versions", versions_table(results)]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,289 @@
+"""Runs participants against one data set: each in its own pinned process, in rounds A B C A B C."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import selectors
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+
+from bench.ann.adapters import Entry
+from bench.ann.datasets import Dataset
+from bench.ann.truth import recall
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS",
+                    "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+ROOT = Path(__file__).resolve().parents[2]
+MEMORY_SHARE = 0.7  # of what is available, for all processes that live at once
+
+
+class Failed(Exception):
+    """A participant cannot go on; the text says why."""
+
+
+@dataclasses.dataclass
+class Settings:
+    """What holds for a whole run."""
+
+    threads: int = 1
+    rounds: int = 3
+    ks: tuple[int, ...] = (10,)
+    query_count: int = 1000
+    one_by_one_count: int = 200  # queries of participants that scan all rows for one query at a time
+    build_timeout_s: float = 3600
+    search_timeout_s: float = 900
+    deadline: float = float("inf")  # on time.monotonic(): past it no further round is begun
+    venv: Path = ROOT / "build" / "venv-bench"
+    scratch: Path = ROOT / "build" / "bench" / "scratch"
+    sweep_max: int = 0  # at most so many points of a sweep; 0: all
+    qps_min: float = 0  # a sweep ends after the first point slower than this
+
+
+@dataclasses.dataclass
+class Point:
+    """One participant at one setting: what its rounds measured."""
+
+    params: dict[str, Any]
+    k: int
+    query_count: int
+    seconds: list[float]
+    recall: float
+    identical: bool  # the ids are those of the ground truth, in its order
+
+    def qps(self) -> list[float]:
+        return [self.query_count / s for s in self.seconds]
+
+    def as_json(self) -> dict[str, Any]:
+        qps = self.qps()
+        return {"params": self.params, "k": self.k, "queries": self.query_count, "recall": self.recall,
+                "identical_ids": self.identical, "rounds": len(qps), "qps_median": statistics.median(qps),
+                "qps_min": min(qps), "qps_max": max(qps), "seconds": self.seconds}
+
+
+class Process:
+    """A worker and the pipe to it."""
+
+    def __init__(self, entry: Entry, settings: Settings, build_threads: int, log: Path) -> None:
+        self.entry = entry
+        self.log = log
+        self.scratch = settings.scratch / entry.name
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        environment = dict(os.environ, BENCH_SCRATCH=str(self.scratch), PYTHONPATH=self.path(settings.venv),
+                           PYTHONDONTWRITEBYTECODE="1", PYTHONNOUSERSITE="1")
+        for name in THREAD_VARIABLES:
+            environment[name] = str(build_threads)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "w", encoding="utf-8") as out:
+            self.process = subprocess.Popen([sys.executable, "-m", "bench.ann.worker", entry.name], cwd=ROOT,
+                                            env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                            stderr=out, start_new_session=True)
+
+    def path(self, venv: Path) -> str:
+        folders = [str(ROOT)]
+        own = venv / "peers" / self.entry.folder
+        if self.entry.folder and own.is_dir():
+            folders.insert(0, str(own))
+        return os.pathsep.join(folders)
+
+    def ask(self, command: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps(command).encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise Failed(self.last_words()) from None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            if not selector.select(timeout_s):
+                self.kill()
+                raise Failed(f"{command['do']} took more than {timeout_s:.0f} s and was ended")
+        line = self.process.stdout.readline()
+        if not line:
+            raise Failed(self.last_words())
+        answer = json.loads(line)
+        for key in ("unsupported", "error"):
+            if key in answer:
+                raise Failed(answer[key])
+        return answer
+
+    def last_words(self) -> str:
+        code = self.process.wait()
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        lines = [line for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+        return f"its process ended with {how}" + (f"; it last printed: {lines[-1][:200]}" if lines else "")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        if self.process.poll() is None:
+            try:
+                self.process.stdin.write(b'{"do": "quit"}\n')
+                self.process.stdin.close()
+                self.process.wait(timeout=10)
+            except (BrokenPipeError, subprocess.TimeoutExpired):
+                self.kill()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+class Contestant:
+    """An entry in one section: its process, its points so far."""
+
+    def __init__(self, entry: Entry, dataset: Dataset, settings: Settings, cores: list[int], log: Path) -> None:
+        self.entry = entry
+        self.dataset = dataset
+        self.settings = settings
+        self.cores = cores
+        self.log = log
+        self.process: Process | None = None
+        self.built: dict[str, Any] = {}
+        self.points: dict[str, Point] = {}
+        self.dropped: set[str] = set()
+
+    def build(self, build_cores: list[int]) -> None:
+        if self.entry.folder.endswith("-native") and not (self.settings.venv / "peers" / self.entry.folder).is_dir():
+            raise Failed("it is not compiled for this machine here (tools/setup bench does that)")
+        self.process = Process(self.entry, self.settings, len(build_cores), self.log)
+        self.built = self.process.ask(
+            {"do": "build", "base": str(self.dataset.base_path), "queries": str(self.dataset.queries_path),
+             "metric": self.dataset.metric, "threads": self.settings.threads, "cores": self.cores,
+             "build_cores": build_cores}, self.settings.build_timeout_s)
+
+    def sweep(self) -> list[dict[str, Any]]:
+        sweep = list(self.entry.sweep)
+        most = self.settings.sweep_max
+        if most and len(sweep) > most:
+            chosen = np.unique(np.linspace(0, len(sweep) - 1, most).round().astype(int))
+            sweep = [sweep[i] for i in chosen]
+        return sweep
+
+    def query_count(self) -> int:
+        wanted = self.settings.one_by_one_count if self.entry.one_by_one else self.settings.query_count
+        return min(wanted, self.dataset.query_count)
+
+    def run_round(self) -> None:
+        """Every setting once."""
+        assert self.process is not None
+        for k in self.settings.ks:
+            slow = False
+            for params in self.sweep():
+                key = json.dumps([k, params], sort_keys=True)
+                if slow and key not in self.points:
+                    self.dropped.add(key)
+                if key in self.dropped:
+                    continue
+                point = self.measure(key, k, params)
+                slow = slow or max(point.qps()) < self.settings.qps_min
+
+    def measure(self, key: str, k: int, params: dict[str, Any]) -> Point:
+        assert self.process is not None
+        first = key not in self.points
+        ids_path = self.settings.scratch / f"{self.entry.name}-ids.npy"
+        count = self.query_count()
+        command = {"do": "search", "k": k, "params": params, "query_count": count,
+                   "warm_count": min(count, 32) if first else min(count, 2), "ids": str(ids_path) if first else ""}
+        answer = self.process.ask(command, self.settings.search_timeout_s)
+        self.built["peak_rss_bytes"] = max(self.built["peak_rss_bytes"], answer["peak_rss_bytes"])
+        self.built["note"] = answer["note"]
+        if first:
+            ids = np.load(ids_path)
+            found, identical = recall(self.dataset, ids, k)
+            self.points[key] = Point(params, k, count, [], found, identical)
+        self.points[key].seconds.append(answer["seconds"])
+        return self.points[key]
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.process.close()
+            self.process = None
+
+    def as_json(self) -> dict[str, Any]:
+        return dict(self.built, points=[point.as_json() for point in self.points.values()],
+                    exact=self.entry.exact, element=self.entry.element, build_params=self.entry.build)
+
+
+def memory_available() -> int:
+    with open("/proc/meminfo", encoding="ascii") as info:
+        for line in info:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 1 << 62
+
+
+def groups(entries: list[Entry], dataset: Dataset, available: int) -> list[list[Entry]]:
+    """Who may live at once: rows and half as much again for each, within the memory there is. Ours are in every
+    group, so that everyone is measured beside them."""
+    cost = int(dataset.row_count * dataset.dimension * 4 * 1.6)
+    room = max(1, int(available * MEMORY_SHARE) // max(cost, 1))
+    ours = [entry for entry in entries if entry.name.startswith("vecdb-")]
+    others = [entry for entry in entries if not entry.name.startswith("vecdb-")]
+    if not others or len(entries) <= room:
+        return [ours + others]
+    size = max(1, room - len(ours))
+    return [ours + others[i:i + size] for i in range(0, len(others), size)]
+
+
+def run_section(entries: list[Entry], dataset: Dataset, settings: Settings, logs: Path,
+                say: Callable[[str], None]) -> dict[str, Any]:
+    """Measures `entries` on `dataset`: {"results": {name: ...}, "failed": {name: reason}, "groups": [[name]]}."""
+    all_cores = sorted(os.sched_getaffinity(0))
+    cores = all_cores[:settings.threads]
+    settings.scratch.mkdir(parents=True, exist_ok=True)
+    out: dict[str, Any] = {"results": {}, "failed": {}, "groups": []}
+    takes_part = []
+    for entry in entries:
+        if entry.element != "f32" and dataset.element != entry.element:
+            continue
+        takes_part.append(entry)
+    merged: dict[str, Contestant] = {}
+    for group in groups(takes_part, dataset, memory_available()):
+        out["groups"].append([entry.name for entry in group])
+        alive: list[Contestant] = []
+        try:
+            for entry in group:
+                log = logs / f"{dataset.name}-t{settings.threads}-{entry.name}.log"
+                contestant = merged.get(entry.name) or Contestant(entry, dataset, settings, cores, log)
+                alive.append(contestant)
+                # An exact search builds nothing, and its BLAS takes its threads from the start.
+                build_cores = cores if entry.exact else all_cores
+                attempt(contestant, lambda c=contestant, b=build_cores: c.build(b), out, say)
+                if entry.name not in out["failed"]:
+                    merged[entry.name] = contestant
+                    say(f"  {entry.name}: built in {contestant.built['build_seconds']:.1f} s")
+            for number in range(settings.rounds):
+                if number > 0 and time.monotonic() > settings.deadline:
+                    say(f"  time is up: {number} rounds instead of {settings.rounds}")
+                    break
+                for contestant in alive:
+                    if contestant.entry.name in out["failed"]:
+                        continue
+                    attempt(contestant, contestant.run_round, out, say)
+        finally:
+            for contestant in alive:
+                contestant.close()
+    for name, contestant in merged.items():
+        if contestant.points:
+            out["results"][name] = contestant.as_json()
+            out["results"][name]["cores"] = cores
+    return out
+
+
+def attempt(contestant: Contestant, step: Callable[[], None], out: dict[str, Any], say: Callable[[str], None]) -> None:
+    name = contestant.entry.name
+    try:
+        step()
+    except Failed as reason:
+        out["failed"][name] = str(reason)
+        say(f"  {name}: {reason}")

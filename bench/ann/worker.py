@@ -1,0 +1,147 @@
+"""One participant's process: builds once, then searches when told, so that rounds can go from one to the next.
+
+Reads one JSON command a line from stdin, writes one JSON answer a line. Commands: build, search, quit. What a library
+prints goes to stderr (the parent keeps it in a log). Only this process imports the library.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import sys
+import time
+import traceback
+from typing import Any, TextIO
+
+
+def set_affinity(cores: list[int]) -> None:
+    """Pins every thread of this process, also those a library has started already."""
+    for task in os.listdir("/proc/self/task"):
+        try:
+            os.sched_setaffinity(int(task), cores)
+        except ProcessLookupError:
+            continue
+
+
+def memory() -> dict[str, int]:
+    """Bytes resident, of those anonymous (no file's pages), and the most that ever was resident."""
+    names = {"VmRSS:": "rss_bytes", "RssAnon:": "anonymous_bytes", "VmHWM:": "peak_rss_bytes"}
+    out = {}
+    with open("/proc/self/status", encoding="ascii") as status:
+        for line in status:
+            word = line.split()
+            if word[0] in names:
+                out[names[word[0]]] = int(word[1]) * 1024
+    return out
+
+
+def give_back_memory() -> None:
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except AttributeError:  # not glibc
+        pass
+
+
+class Worker:
+    def __init__(self, entry_name: str) -> None:
+        from bench.ann.adapters import ENTRIES
+
+        self.entry = ENTRIES[entry_name]
+        self.adapter: Any = None
+        self.queries: Any = None
+
+    def limit_blas(self, threads: int) -> None:
+        """BLAS inside the libraries, whose own setting of threads does not reach it."""
+        try:
+            import threadpoolctl
+        except ImportError:
+            return
+        threadpoolctl.threadpool_limits(threads, user_api="blas")
+
+    def build(self, command: dict[str, Any]) -> dict[str, Any]:
+        import numpy as np
+
+        set_affinity(command["build_cores"])
+        data = np.load(command["base"], mmap_mode="c")  # some libraries refuse an array that may not be written
+        converted = self.entry.element == "f32" and data.dtype != np.float32
+        if converted:
+            data = data.astype(np.float32)
+        queries = np.load(command["queries"], mmap_mode="r")
+        self.queries = np.array(queries, dtype=data.dtype)
+        self.adapter = self.entry.make()
+        give_back_memory()
+        # Converted rows count neither before nor after: they go when the index has what it needs.
+        before = memory()["anonymous_bytes"] - (data.nbytes if converted else 0)
+        begin = time.perf_counter()
+        self.adapter.build(data, command["metric"], dict(self.entry.build), len(command["build_cores"]))
+        seconds = time.perf_counter() - begin
+        del data
+        give_back_memory()
+        now = memory()
+        self.limit_blas(command["threads"])
+        self.adapter.set_threads(command["threads"])
+        set_affinity(command["cores"])
+        return {
+            "build_seconds": seconds,
+            "memory_bytes": max(0, now["anonymous_bytes"] - before),
+            "peak_rss_bytes": now["peak_rss_bytes"],
+            "index_bytes": self.adapter.index_bytes(),
+            "version": self.adapter.version(),
+            "note": self.adapter.note(),
+        }
+
+    def search(self, command: dict[str, Any]) -> dict[str, Any]:
+        import numpy as np
+
+        queries = self.queries[:command["query_count"]]
+        warm = command.get("warm_count", 0)
+        if warm > 0:
+            self.adapter.search(queries[:warm], command["k"], command["params"])
+        begin = time.perf_counter()
+        ids = self.adapter.search(queries, command["k"], command["params"])
+        seconds = time.perf_counter() - begin
+        answer: dict[str, Any] = {"seconds": seconds, "peak_rss_bytes": memory()["peak_rss_bytes"],
+                                  "note": self.adapter.note()}
+        if command.get("ids"):
+            np.save(command["ids"], np.asarray(ids, dtype=np.int64))
+        return answer
+
+    def answer(self, command: dict[str, Any]) -> dict[str, Any]:
+        from bench.ann.adapters.base import Unsupported
+
+        try:
+            return {"build": self.build, "search": self.search}[command["do"]](command)
+        except Unsupported as reason:
+            return {"unsupported": str(reason)}
+        except ImportError as error:
+            return {"unsupported": f"cannot be loaded: {error}"}
+        except Exception as error:  # whatever a library throws: the report names it
+            traceback.print_exc()
+            lines = str(error).strip().splitlines() or [""]
+            return {"error": f"{type(error).__name__}: {lines[0][:200]}"}
+
+
+def serve(stdin: TextIO, stdout: TextIO, entry_name: str) -> None:
+    worker = Worker(entry_name)
+    for line in stdin:
+        command = json.loads(line)
+        if command["do"] == "quit":
+            break
+        stdout.write(json.dumps(worker.answer(command)) + "\n")
+        stdout.flush()
+
+
+def main() -> int:
+    # Libraries may print: their stdout becomes stderr, the answers keep the pipe.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    serve(sys.stdin, answers, sys.argv[1])
+    answers.flush()
+    os._exit(0)  # some libraries take long, or crash, on their way out
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -78,12 +78,13 @@ static vdb_status reserve_one(struct vdb_database *database, struct vdb_err *err
     return VDB_OK;
 }
 
-static vdb_status open_collection(struct vdb_database *database, const char *name, struct vdb_err *err)
+/* Opens collections/NAME without showing it. */
+static vdb_status open_collection(const struct vdb_database *database, const char *name,
+                                  struct vdb_collection **out, struct vdb_err *err)
 {
     char dir[VDB_LIMIT_PATH_BYTES_MAX];
     struct vdb_collection *collection;
     VDB_TRY(vdb_path_join(dir, sizeof dir, database->collections_path, name, err));
-    VDB_TRY(reserve_one(database, err));
     vdb_status status = vdb_collection_open(database->env, dir, &collection, err);
     if (status == VDB_NOT_FOUND) {
         status = VDB_CORRUPT; /* a collection's directory without its files is damage, not absence */
@@ -97,10 +98,25 @@ static vdb_status open_collection(struct vdb_database *database, const char *nam
         vdb_collection_unref(collection);
         return status;
     }
-    bool found;
-    size_t place = find_place(database, name, &found);
-    insert_at(database, place, collection);
+    *out = collection;
     return VDB_OK;
+}
+
+/* Shows it. Takes ownership of the reference, also on failure. */
+static vdb_status add_collection(struct vdb_database *database, struct vdb_collection *collection,
+                                 struct vdb_err *err)
+{
+    bool found;
+    pthread_rwlock_wrlock(&database->names);
+    vdb_status status = reserve_one(database, err);
+    if (status == VDB_OK) {
+        insert_at(database, find_place(database, name_of(collection), &found), collection);
+    }
+    pthread_rwlock_unlock(&database->names);
+    if (status != VDB_OK) {
+        vdb_collection_unref(collection);
+    }
+    return status;
 }
 
 /* The directory listing must not change under the listing, so names are collected first. */
@@ -126,7 +142,12 @@ static vdb_status open_collections(struct vdb_database *database, struct vdb_err
     struct vdb_env *env = database->env;
     struct listing listing = {0};
     char path[VDB_LIMIT_PATH_BYTES_MAX];
+    struct vdb_collection *collection;
     vdb_status status;
+    /* A process that was killed may have left its last renames unsynced. What this one goes by must not change
+     * back: a collection would take its writes along, a dropped one come back without its files. */
+    VDB_CHECK(env->ops->sync_dir(env, database->path, err));
+    VDB_CHECK(env->ops->sync_dir(env, database->collections_path, err));
     VDB_CHECK(env->ops->list(env, database->collections_path, note_name, &listing, err));
     for (size_t at = 0; at < listing.names.bytes;) {
         const char *name = (const char *)listing.names.data + at;
@@ -135,7 +156,8 @@ static vdb_status open_collections(struct vdb_database *database, struct vdb_err
             VDB_CHECK(vdb_path_join(path, sizeof path, database->collections_path, name, err));
             VDB_CHECK(vdb_env_remove_tree(env, path, err));
         } else {
-            VDB_CHECK(open_collection(database, name, err));
+            VDB_CHECK(open_collection(database, name, &collection, err));
+            VDB_CHECK(add_collection(database, collection, err));
         }
     }
 
@@ -244,6 +266,7 @@ void vdb_database_close(struct vdb_database *database)
         return;
     }
     for (size_t i = 0; i < database->count; i++) {
+        vdb_collection_close(database->collections[i]); /* results may hold on to it past the lock's end */
         vdb_collection_unref(database->collections[i]);
     }
     free(database->collections);
@@ -275,6 +298,7 @@ static vdb_status create_changing(struct vdb_database *database, const struct vd
     struct vdb_env *env = database->env;
     char aside[VDB_LIMIT_PATH_BYTES_MAX];
     char dir[VDB_LIMIT_PATH_BYTES_MAX];
+    struct vdb_collection *collection;
     bool found;
     (void)find_place(database, schema->name, &found);
     if (found) {
@@ -294,10 +318,17 @@ static vdb_status create_changing(struct vdb_database *database, const struct vd
         (void)!vdb_env_remove_tree(env, aside, NULL); /* or the next open does */
         return status;
     }
-    VDB_TRY(env->ops->sync_dir(env, database->collections_path, err));
-    pthread_rwlock_wrlock(&database->names);
-    status = open_collection(database, schema->name, err);
-    pthread_rwlock_unlock(&database->names);
+    status = env->ops->sync_dir(env, database->collections_path, err);
+    if (status == VDB_OK) {
+        status = open_collection(database, schema->name, &collection, err);
+    }
+    if (status == VDB_OK) {
+        status = add_collection(database, collection, err);
+    }
+    if (status != VDB_OK) {
+        /* Out of the way of the next try. Not removed: that could outlive a power cut which undoes the rename. */
+        (void)!env->ops->rename(env, dir, aside, NULL);
+    }
     return status;
 }
 
@@ -337,6 +368,9 @@ static vdb_status drop_changing(struct vdb_database *database, const char *name,
             (database->count - place) * sizeof(struct vdb_collection *));
     pthread_rwlock_unlock(&database->names);
     vdb_status status = database->env->ops->sync_dir(database->env, database->collections_path, err);
+    if (status == VDB_OK) {
+        vdb_collection_settle_drop(collection);
+    }
     vdb_collection_unref(collection);
     return status;
 }

@@ -90,9 +90,10 @@ vdb_status vdb_collection_write(struct vdb_collection *collection, const void *p
 {
     vdb_status status;
     pthread_rwlock_rdlock(&collection->life);
-    if (collection->dropped) {
-        status = vdb_err_set(err, VDB_NOT_FOUND, "collection \"%s\" was dropped",
-                             vdb_collection_schema(collection)->name);
+    if (collection->dropped || collection->closed) {
+        status = vdb_err_set(err, VDB_NOT_FOUND, "collection \"%s\" was %s",
+                             vdb_collection_schema(collection)->name,
+                             collection->dropped ? "dropped" : "closed with its database");
     } else {
         status = vdb_store_write(collection->store, payload, bytes, &result->seq, &result->changed, err);
     }

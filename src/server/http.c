@@ -272,6 +272,26 @@ static bool is_own_origin(struct MHD_Connection *connection)
     return authority != NULL && host != NULL && strcasecmp(authority + 3, host) == 0;
 }
 
+static enum MHD_Result count_lengths(void *cls, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+    unsigned *lengths = cls;
+    (void)kind;
+    (void)value;
+    *lengths += strcasecmp(key, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0;
+    return MHD_YES;
+}
+
+/* A body with two lengths ends at one place for a proxy and at another here: what lies between would be taken for
+ * the next request of somebody else (RFC 9112, section 6.3). */
+static bool has_one_length(struct MHD_Connection *connection)
+{
+    unsigned lengths = 0;
+    (void)MHD_get_connection_values(connection, MHD_HEADER_KIND, count_lengths, &lengths);
+    bool chunked = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_TRANSFER_ENCODING) !=
+                   NULL;
+    return lengths + (chunked ? 1 : 0) <= 1;
+}
+
 /* What the headers alone decide. True: answer now, without reading the body. */
 static bool check_headers(struct exchange *exchange, struct MHD_Connection *connection, const char *version)
 {
@@ -281,6 +301,12 @@ static bool check_headers(struct exchange *exchange, struct MHD_Connection *conn
         (void)vdb_err_set(&exchange->err, VDB_LIMIT, "headers: %zu bytes, at most %u are read", info->header_size,
                           VDB_LIMIT_HTTP_HEADER_BYTES_MAX);
         refuse(exchange, 431);
+        return true;
+    }
+    if (!has_one_length(connection)) {
+        (void)vdb_err_set(&exchange->err, VDB_INVALID,
+                          "headers: Content-Length is given twice, or beside Transfer-Encoding");
+        refuse(exchange, 400);
         return true;
     }
     if (strcmp(version, MHD_HTTP_VERSION_1_1) == 0 &&

@@ -16,7 +16,6 @@ enum {
     H_NUMBER = 40,
     H_CHAIN = 44,
     H_FIRST_SEQ = 48,
-    H_RESERVED = 56,
     H_CRC = 60,
 };
 
@@ -30,7 +29,6 @@ enum {
     R_TIMESTAMP = 24,
     R_DURABLE = 32,
     R_TYPE = 40,
-    R_ZERO = 41,
 };
 
 /* The carriage return and line feed catch a transfer that rewrites line ends. */

@@ -209,7 +209,7 @@ cleanup:
     free(r.image);
     if (status != VDB_OK) {
         vdb_wal_close(wal, false);
-        return vdb_err_wrap(err, status, "log \"%s\"", dir);
+        return vdb_err_wrap(err, status, "log"); /* the callers name the place: a path twice would not fit */
     }
     *out = wal;
     return VDB_OK;

@@ -113,7 +113,7 @@ typedef struct vecdb_collection_info {
     uint64_t log_bytes;    /* write-ahead log on disk */
 } vecdb_collection_info;
 
-/* Durable when it returns. Errors: EXISTS, INVALID, LIMIT. */
+/* Durable when it returns. Errors: EXISTS, INVALID, LIMIT, UNSUPPORTED (the index). */
 VECDB_API vecdb_status vecdb_create_collection(vecdb *db, const vecdb_collection_config *config,
                                                vecdb_error *err);
 

@@ -25,6 +25,7 @@ struct vdb_database {
     struct vdb_collection **collections; /* in name order */
     size_t count;
     size_t capacity;
+    struct vdb_database_stats retired; /* what dropped collections had done; of the names lock */
 };
 
 static const char *name_of(const struct vdb_collection *collection)
@@ -154,7 +155,12 @@ static vdb_status open_collections(struct vdb_database *database, struct vdb_err
         at += strlen(name) + 1;
         if (name[0] == '.') {
             VDB_CHECK(vdb_path_join(path, sizeof path, database->collections_path, name, err));
-            VDB_CHECK(vdb_env_remove_tree(env, path, err));
+            status = vdb_env_remove_tree(env, path, err);
+            if (status != VDB_OK &&
+                status != VDB_NOT_FOUND) { /* a result of another handle may have just freed it */
+                goto cleanup;
+            }
+            status = VDB_OK;
         } else {
             VDB_CHECK(open_collection(database, name, &collection, err));
             VDB_CHECK(add_collection(database, collection, err));
@@ -278,6 +284,41 @@ void vdb_database_close(struct vdb_database *database)
     free(database);
 }
 
+/* Adds what the collection has done since open: what only ever grows. */
+static void add_done(struct vdb_collection *collection, struct vdb_database_stats *sum)
+{
+    struct vdb_store_stats store;
+    struct vdb_search_totals totals;
+    vdb_store_get_stats(vdb_collection_store(collection), &store);
+    vdb_collection_get_totals(collection, &totals);
+    sum->writes += store.writes;
+    sum->syncs += store.wal.syncs;
+    sum->log_bytes_written += store.wal.bytes_written;
+    sum->searches += totals.searches;
+    sum->distances_computed += totals.distances_computed;
+    sum->recovered_batches += store.recovery.records;
+    sum->recovery_ns += store.recovery_ns;
+    sum->torn_bytes_cut += store.recovery.torn_bytes_cut;
+}
+
+void vdb_database_get_stats(struct vdb_database *database, struct vdb_database_stats *out)
+{
+    pthread_rwlock_rdlock(&database->names);
+    *out = database->retired;
+    out->collections = database->count;
+    for (size_t i = 0; i < database->count; i++) {
+        struct vdb_memtable_stats rows;
+        struct vdb_store_stats store;
+        vdb_memtable_get_stats(vdb_store_memtable(vdb_collection_store(database->collections[i])), &rows);
+        vdb_store_get_stats(vdb_collection_store(database->collections[i]), &store);
+        out->points += rows.live;
+        out->memory_bytes += rows.memory_bytes;
+        out->log_bytes += store.wal.log_bytes;
+        add_done(database->collections[i], out);
+    }
+    pthread_rwlock_unlock(&database->names);
+}
+
 /* collections/PREFIX<random hex> */
 static vdb_status scratch_path(struct vdb_database *database, const char *prefix,
                                char out[VDB_LIMIT_PATH_BYTES_MAX], struct vdb_err *err)
@@ -363,6 +404,7 @@ static vdb_status drop_changing(struct vdb_database *database, const char *name,
     VDB_TRY(scratch_path(database, TRASH_PREFIX, trash, err));
     VDB_TRY(vdb_collection_drop(collection, trash, err));
     pthread_rwlock_wrlock(&database->names);
+    add_done(collection, &database->retired);
     database->count--;
     memmove(database->collections + place, database->collections + place + 1,
             (database->count - place) * sizeof(struct vdb_collection *));

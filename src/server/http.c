@@ -65,17 +65,6 @@ struct exchange {
 
 /* ---- The log ---- */
 
-/* Text of strangers: control bytes must not reach a terminal. */
-static void copy_printable(char *out, size_t bytes, const char *text)
-{
-    size_t at = 0;
-    for (; *text != '\0' && at + 1 < bytes; text++) {
-        unsigned char c = (unsigned char)*text;
-        out[at++] = c < 0x20 || c == 0x7f ? '?' : (char)c;
-    }
-    out[at] = '\0';
-}
-
 static void log_exchange(const struct exchange *exchange, uint64_t duration_ns)
 {
     unsigned status = exchange->status;
@@ -87,12 +76,9 @@ static void log_exchange(const struct exchange *exchange, uint64_t duration_ns)
     } else if (status == 503 && atomic_load(&exchange->http->server->closing)) {
         level = VDB_LOG_DEBUG; /* as it must be */
     }
-    char path[256];
-    char detail[VDB_ERR_TEXT_BYTES];
-    copy_printable(path, sizeof path, exchange->path);
-    copy_printable(detail, sizeof detail, status == 0 ? "the client went away" : exchange->detail);
-    vdb_log(level, "http", "%.16s %s %u %.3f ms%s%s", exchange->method, path, status, (double)duration_ns / 1e6,
-            detail[0] != '\0' ? ": " : "", detail);
+    const char *detail = status == 0 ? "the client went away" : exchange->detail;
+    vdb_log(level, "http", "%.16s %.255s %u %.3f ms%s%s", exchange->method, exchange->path, status,
+            (double)duration_ns / 1e6, detail[0] != '\0' ? ": " : "", detail);
 }
 
 static void log_library(void *cls, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
@@ -101,11 +87,9 @@ static void log_library(void *cls, const char *format, va_list args)
 {
     (void)cls;
     char line[512];
-    char shown[512];
     vsnprintf(line, sizeof line, format, args);
     line[strcspn(line, "\n")] = '\0';
-    copy_printable(shown, sizeof shown, line);
-    vdb_log(VDB_LOG_DEBUG, "http", "libmicrohttpd: %s", shown);
+    vdb_log(VDB_LOG_DEBUG, "http", "libmicrohttpd: %s", line);
 }
 
 /* ---- Bodies ---- */

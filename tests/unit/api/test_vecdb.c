@@ -262,6 +262,10 @@ static void test_local_service(void **state)
     ops->get_stats(service, &stats);
     assert_int_equal(stats.writes, 2);
     assert_vecdb_ok(ops->drop_collection(service, "docs", &err), &err);
+    ops->get_stats(service, &stats);
+    assert_int_equal(stats.collections, 0);
+    assert_int_equal(stats.writes, 2); /* since open: a drop takes nothing back */
+    assert_int_equal(stats.searches, 1);
     ops->destroy(service);
     assert_int_equal(vdb_service_local_open("", &service, &err), VECDB_INVALID);
 }

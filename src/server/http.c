@@ -39,7 +39,6 @@ struct vdb_http {
     struct MHD_Daemon *daemon;
     struct vdb_server *server;
     bool monitoring_only;
-    int quiesced_fd; /* the listening socket after vdb_http_quiesce; -1 before */
     uint64_t body_memory_max;
     _Atomic uint64_t in_flight;
     _Atomic uint64_t working;
@@ -372,6 +371,16 @@ static void connection_changed(void *cls, struct MHD_Connection *connection, voi
     }
 }
 
+/* A closing server takes no new connections; its monitoring port does, so that /readyz can say why. Not by
+ * MHD_quiesce_daemon: with epoll it races the threads for the listening socket, and the loser aborts the process. */
+static enum MHD_Result accept_connection(void *cls, const struct sockaddr *address, socklen_t address_bytes)
+{
+    const struct vdb_http *http = cls;
+    (void)address;
+    (void)address_bytes;
+    return !http->monitoring_only && atomic_load(&http->server->closing) ? MHD_NO : MHD_YES;
+}
+
 /* Paths stay as they came: routes.c splits them before it decodes the parts. */
 static size_t keep_encoded(void *cls, struct MHD_Connection *connection, char *text)
 {
@@ -393,7 +402,6 @@ vdb_status vdb_http_start(struct vdb_server *server, const struct vdb_http_optio
     }
     http->server = server;
     http->monitoring_only = options->monitoring_only;
-    http->quiesced_fd = -1;
     http->body_memory_max = config->body_memory_mib << 20;
     unsigned connections = (unsigned)config->connections_max;
     unsigned threads = options->threads < connections ? options->threads : connections;
@@ -404,12 +412,12 @@ vdb_status vdb_http_start(struct vdb_server *server, const struct vdb_http_optio
     };
     /* The logger comes first: libmicrohttpd uses it from where it stands on. */
     http->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL, access_request, http,
-        MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, MHD_OPTION_LISTEN_SOCKET, options->fd,
-        MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->idle_seconds,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES, MHD_OPTION_UNESCAPE_CALLBACK,
-        keep_encoded, NULL, MHD_OPTION_NOTIFY_COMPLETED, request_completed, http, MHD_OPTION_NOTIFY_CONNECTION,
-        connection_changed, http, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, accept_connection, http,
+        access_request, http, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, MHD_OPTION_LISTEN_SOCKET,
+        options->fd, MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)config->idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,
+        MHD_OPTION_UNESCAPE_CALLBACK, keep_encoded, NULL, MHD_OPTION_NOTIFY_COMPLETED, request_completed, http,
+        MHD_OPTION_NOTIFY_CONNECTION, connection_changed, http, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
     if (http->daemon == NULL) {
         close(options->fd);
         free(http);
@@ -417,17 +425,6 @@ vdb_status vdb_http_start(struct vdb_server *server, const struct vdb_http_optio
     }
     *out = http;
     return VDB_OK;
-}
-
-void vdb_http_quiesce(struct vdb_http *http)
-{
-    MHD_socket fd = MHD_quiesce_daemon(http->daemon);
-    if (fd != MHD_INVALID_SOCKET) {
-        /* Refuses connections from now on. It is closed when the threads are gone: one of them may still be
-         * taking it out of its epoll set, and the number must not belong to another file by then. */
-        (void)shutdown(fd, SHUT_RDWR);
-        http->quiesced_fd = fd;
-    }
 }
 
 uint64_t vdb_http_in_flight(const struct vdb_http *http)
@@ -444,9 +441,6 @@ void vdb_http_stop(struct vdb_http *http)
 {
     if (http != NULL) {
         MHD_stop_daemon(http->daemon);
-        if (http->quiesced_fd >= 0) {
-            close(http->quiesced_fd);
-        }
         free(http);
     }
 }

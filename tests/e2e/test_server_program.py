@@ -262,11 +262,15 @@ def test_running_requests_finish(tmp_path: Path, start: type[Program]) -> None:
     until_in_flight(port, 2)
     program.process.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + SECONDS
-    while True:  # until the listening socket is gone
+    while True:  # until new connections are turned away
+        late = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=SECONDS).close()
-        except OSError:
+            late.request("GET", "/healthz")
+            late.getresponse().read()
+        except (OSError, http.client.HTTPException):
             break
+        finally:
+            late.close()
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert program.process.poll() is None

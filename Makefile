@@ -24,7 +24,10 @@ DATA_PACK ?= ../shared/data
 export CTEST_ARGS PYTEST_ARGS DATA DATA_PACK JOBS
 
 PYTHON := build/venv/bin/python
-compile = cmake --preset $(1) $(2) && cmake --build --preset $(1) --parallel $(JOBS)
+FUZZERS = $(or $(FUZZ),$(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c))))
+PRODUCTS := --target vecdb_program vecdb_server_program vecdb_shared vecdb_static
+# compile PRESET[,CONFIGURE_ARGUMENTS[,BUILD_ARGUMENTS]]
+compile = cmake --preset $(1) $(2) && cmake --build --preset $(1) --parallel $(JOBS) $(3)
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test asan tsan clang coverage lint format fuzz bench neon bench-micro install clean
@@ -34,11 +37,11 @@ help: ## List the targets
 
 build: ## Build libvecdb, vecdb and vecdb-server into build/release
 	@tools/setup build
-	$(call compile,release)
+	$(call compile,release,,$(PRODUCTS))
 
 demo: ## Fill a database with real texts and search it (INPUT=file.jsonl for your own)
 	@tools/setup build demo
-	$(call compile,release)
+	$(call compile,release,,$(PRODUCTS))
 	VECDB_BIN_DIR=$(CURDIR)/build/release $(PYTHON) examples/demo/demo.py $(if $(INPUT),--input "$(INPUT)")
 
 test: ## Build and run every test (VECDB_CPU=scalar|avx2|avx512 picks the kernels)
@@ -63,11 +66,11 @@ clang: ## The same tests on a build by clang
 
 coverage: ## The same tests with line counts: build/coverage/report/index.html
 	@tools/setup build test coverage
-	$(call compile,coverage)
+	$(call compile,coverage,-DCMAKE_C_FLAGS=-fprofile-update=atomic)
 	find build/coverage -name '*.gcda' -delete
 	tools/run_tests coverage
 	@mkdir -p build/coverage/report
-	gcovr -j $(JOBS) --root . --filter src/ --object-directory build/coverage \
+	gcovr --root . --filter src/ --object-directory build/coverage \
 	  --print-summary --txt build/coverage/report/summary.txt --html-details build/coverage/report/index.html
 
 lint: ## Check layout, static analysis, layers and Python syntax; changes nothing
@@ -81,8 +84,8 @@ format: ## Lay out the C sources with clang-format
 
 fuzz: ## Fuzz each parser for SECONDS=60 (FUZZ=fuzz_npy for one)
 	@tools/setup build fuzz
-	$(call compile,fuzz)
-	tools/run_fuzz $(SECONDS) $(FUZZ)
+	$(call compile,fuzz,,--target $(FUZZERS))
+	tools/run_fuzz $(SECONDS) $(FUZZERS)
 
 bench: ## Measure VecDB beside its peers, into build/bench and docs/benchmarks.md (QUICK=1: in minutes, no docs)
 	@tools/setup build bench
@@ -105,8 +108,9 @@ bench-micro: ## Measure each distance kernel beside the machine's bandwidth and 
 
 install: ## Install into PREFIX=/usr/local (DESTDIR=dir to stage a package)
 	@tools/setup build
-	$(call compile,release,-DCMAKE_INSTALL_PREFIX=$(PREFIX))
+	$(call compile,release,-DCMAKE_INSTALL_PREFIX=$(PREFIX),$(PRODUCTS))
 	DESTDIR=$(DESTDIR) cmake --install build/release
+	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" -ne 0 ] || ldconfig # so that programs find the shared library
 
 clean: ## Remove build/
 	rm -rf build

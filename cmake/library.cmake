@@ -14,6 +14,8 @@ foreach(target vecdb_shared vecdb_static)
   target_link_libraries(${target} PRIVATE Threads::Threads m)
 endforeach()
 
+# The .pc file finds its prefix from its own place, so that `cmake --install --prefix` anywhere is right.
+file(RELATIVE_PATH VDB_PC_TO_PREFIX ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 configure_file(cmake/vecdb.pc.in vecdb.pc @ONLY)
 install(TARGETS vecdb_shared vecdb_static)
 install(FILES include/vecdb.h TYPE INCLUDE)

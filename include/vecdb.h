@@ -77,8 +77,9 @@ typedef struct vecdb_options {
  * (VECDB_CPU). */
 VECDB_API vecdb_status vecdb_open(const char *path, const vecdb_options *options, vecdb **out, vecdb_error *err);
 
-/* Closes the handle; call it when no other thread uses it any more. Everything acknowledged is already on disk,
- * so this may also never be called (a killed process loses nothing). NULL is allowed. */
+/* Closes the handle; call it when no other thread uses it any more. Results stay usable until they are freed.
+ * Everything acknowledged is already on disk, so this may also never be called (a killed process loses nothing).
+ * NULL is allowed. */
 VECDB_API void vecdb_close(vecdb *db);
 
 /* ---- 3 Collections -------------------------------------------------------------------------------------------
@@ -112,7 +113,7 @@ typedef struct vecdb_collection_info {
     uint64_t log_bytes;    /* write-ahead log on disk */
 } vecdb_collection_info;
 
-/* Durable when it returns. Errors: EXISTS, INVALID, LIMIT. */
+/* Durable when it returns. Errors: EXISTS, INVALID, LIMIT, UNSUPPORTED (the index). */
 VECDB_API vecdb_status vecdb_create_collection(vecdb *db, const vecdb_collection_config *config,
                                                vecdb_error *err);
 

@@ -145,6 +145,7 @@ vecdb_status vecdb_list_collections(vecdb *db, vecdb_collection_info **out, size
     struct vdb_err inner = {0};
     struct vdb_collection **list = NULL;
     vecdb_collection_info *infos = NULL;
+    *count = 0;
     vdb_status status = vdb_database_list(db->database, &list, count, &inner);
     if (status == VDB_OK) {
         infos = vdb_calloc(*count, sizeof *infos);
@@ -154,7 +155,10 @@ vecdb_status vecdb_list_collections(vecdb *db, vecdb_collection_info **out, size
             }
             vdb_collection_unref(list[i]);
         }
-        status = infos != NULL ? VDB_OK : vdb_err_no_memory(&inner, "a listing");
+        if (infos == NULL) {
+            *count = 0;
+            status = vdb_err_no_memory(&inner, "a listing");
+        }
     }
     free(list);
     *out = infos;
@@ -315,33 +319,21 @@ cleanup:
 
 void vecdb_get_stats(vecdb *db, vecdb_stats *out)
 {
-    struct vdb_collection **list = NULL;
-    size_t count = 0;
-    memset(out, 0, sizeof *out);
-    out->cpu = vdb_cpu_level_name(vdb_kernels_get()->level);
-    if (vdb_database_list(db->database, &list, &count, NULL) != VDB_OK) {
-        return; /* memory is short: zeros say so better than a failed scrape */
-    }
-    out->collections = count;
-    for (size_t i = 0; i < count; i++) {
-        struct vdb_memtable_stats rows;
-        struct vdb_store_stats store;
-        struct vdb_search_totals totals;
-        vdb_memtable_get_stats(vdb_store_memtable(vdb_collection_store(list[i])), &rows);
-        vdb_store_get_stats(vdb_collection_store(list[i]), &store);
-        vdb_collection_get_totals(list[i], &totals);
-        out->points += rows.live;
-        out->memory_bytes += rows.memory_bytes;
-        out->log_bytes += store.wal.log_bytes;
-        out->writes += store.writes;
-        out->syncs += store.wal.syncs;
-        out->log_bytes_written += store.wal.bytes_written;
-        out->searches += totals.searches;
-        out->distances_computed += totals.distances_computed;
-        out->recovered_batches += store.recovery.records;
-        out->recovery_ns += store.recovery_ns;
-        out->torn_bytes_cut += store.recovery.torn_bytes_cut;
-        vdb_collection_unref(list[i]);
-    }
-    free(list);
+    struct vdb_database_stats stats;
+    vdb_database_get_stats(db->database, &stats);
+    *out = (vecdb_stats){
+        .collections = stats.collections,
+        .points = stats.points,
+        .memory_bytes = stats.memory_bytes,
+        .log_bytes = stats.log_bytes,
+        .writes = stats.writes,
+        .syncs = stats.syncs,
+        .log_bytes_written = stats.log_bytes_written,
+        .searches = stats.searches,
+        .distances_computed = stats.distances_computed,
+        .recovered_batches = stats.recovered_batches,
+        .recovery_ns = stats.recovery_ns,
+        .torn_bytes_cut = stats.torn_bytes_cut,
+        .cpu = vdb_cpu_level_name(vdb_kernels_get()->level),
+    };
 }

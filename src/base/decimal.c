@@ -394,7 +394,8 @@ static const struct width double_width = {DOUBLE_BITS, DBL_DIG, DBL_DECIMAL_DIG,
  * point: it looks at the bits. */
 static bool same_double(double a, double b)
 {
-    return memcmp(&a, &b, sizeof a) == 0;
+    return memcmp(&a, &b, sizeof a) ==
+           0; /* NOLINT(bugprone-suspicious-memory-comparison): the bits, on purpose */
 }
 
 static double widen(float value)
@@ -423,9 +424,8 @@ static bool shortest_quickly(double value, const struct width *width, uint64_t *
     if (LDBL_MANT_DIG < 64 || !within(magnitude, CLINGER_EXP10_MAX)) {
         return false;
     }
-    if (magnitude >= -1 && magnitude < CLINGER_EXP10_MAX && value >= power_of_ten[magnitude + 1]) {
-        magnitude++;
-    } else if (magnitude < -1 && value * power_of_ten[-magnitude - 1] >= 1.0) {
+    if ((magnitude >= -1 && magnitude < CLINGER_EXP10_MAX && value >= power_of_ten[magnitude + 1]) ||
+        (magnitude < -1 && value * power_of_ten[-magnitude - 1] >= 1.0)) {
         magnitude++;
     }
     for (int length = width->first; length <= width->last; length++) {
@@ -464,7 +464,7 @@ static void print_digits(double value, int length, uint64_t *digits, int *exp10)
             *digits = *digits * 10 + (uint64_t)(*p - '0');
         }
     }
-    *exp10 = atoi(p + 1) - (length - 1);
+    *exp10 = (int)strtol(p + 1, NULL, 10) - (length - 1);
     strip_zeros(digits, exp10);
 }
 

@@ -8,6 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "utf8.h"
+
 enum { LINE_BYTES = 2048 };
 
 static _Atomic int level_now = VDB_LOG_WARN;
@@ -51,12 +53,10 @@ void vdb_log(vdb_log_level level, const char *room, const char *format, ...)
     va_end(args);
     size_t room_left = sizeof line - used - 2; /* for the newline */
     used += text < 0 ? 0 : ((size_t)text < room_left ? (size_t)text : room_left);
-    for (size_t i = 0; i < used; i++) {
-        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f) {
-            line[i] =
-                '?'; /* texts of strangers: an event stays one line, and no control byte reaches a terminal */
-        }
-    }
+    /* Texts of strangers: an event stays one line, and no control character reaches a terminal. */
+    line[used] = '\0';
+    vdb_utf8_make_printable(line);
+    used = strlen(line);
     line[used++] = '\n';
     /* Nothing sensible can be done when stderr itself is broken. */
     (void)!write(STDERR_FILENO, line, used);

@@ -23,7 +23,7 @@
     X(CANCELLED, 13, "cancelled")
 
 typedef enum vdb_status {
-#define VDB_STATUS_ENUM(name, number, text) VDB_##name = number,
+#define VDB_STATUS_ENUM(name, number, text) VDB_##name = (number),
     VDB_STATUS_LIST(VDB_STATUS_ENUM)
 #undef VDB_STATUS_ENUM
 } vdb_status;

@@ -6,6 +6,7 @@
 #ifndef VDB_BASE_UTF8_H
 #define VDB_BASE_UTF8_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -64,6 +65,32 @@ static inline unsigned vdb_utf8_encode(uint32_t code, char out[4])
     out[2] = (char)(0x80 | (code >> 6 & 0x3f));
     out[3] = (char)(0x80 | (code & 0x3f));
     return 4;
+}
+
+/* Makes a NUL-terminated text of a stranger fit to show on a terminal, in place: control characters (C0, DEL, C1) and
+ * bytes that are not UTF-8 become '?'. It never grows. */
+static inline void vdb_utf8_make_printable(char *text)
+{
+    const unsigned char *from = (const unsigned char *)text;
+    const unsigned char *end = from;
+    while (*end != 0) {
+        end++;
+    }
+    char *to = text;
+    while (from < end) {
+        unsigned step = vdb_utf8_sequence(from, end);
+        bool control = step == 0 || from[0] < 0x20 || from[0] == 0x7f ||
+                       (from[0] == 0xc2 && from[1] < 0xa0); /* U+0080 to U+009F; a step of 2 bytes then */
+        if (control) {
+            *to++ = '?';
+            from += step > 0 ? step : 1;
+        } else {
+            for (unsigned i = 0; i < step; i++) {
+                *to++ = (char)*from++;
+            }
+        }
+    }
+    *to = '\0';
 }
 
 #endif

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 int vdb_cli_exit_code(vdb_status status)
 {
     switch (status) {
@@ -26,11 +28,7 @@ int vdb_cli_fail(const char *command, const struct vdb_err *err)
 {
     char line[VDB_ERR_TEXT_BYTES];
     snprintf(line, sizeof line, "%s", err->text[0] != '\0' ? err->text : vdb_status_text(err->status));
-    for (char *c = line; *c != '\0'; c++) {
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) {
-            *c = '?';
-        }
-    }
+    vdb_utf8_make_printable(line);
     fprintf(stderr, "vecdb%s%s: %s\n", command != NULL ? " " : "", command != NULL ? command : "", line);
     return vdb_cli_exit_code(err->status);
 }

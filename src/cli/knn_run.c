@@ -85,16 +85,23 @@ vdb_status vdb_knn_check(const struct vdb_rows *rows, const void *query, size_t 
                          bool *equal, struct vdb_err *err)
 {
     *equal = true;
+    double passed_rounding = 0; /* the largest of the naive order's first i + 1 rows */
     for (size_t i = 0; i < k; i++) {
         double rounding;
         double distance = vdb_naive_distance(query, vdb_rows_at(rows, answer[i].row), rows->dimension,
                                              rows->element, rows->metric, &rounding);
+        double naive_rounding;
+        (void)vdb_naive_distance(query, vdb_rows_at(rows, naive[i].row), rows->dimension, rows->element,
+                                 rows->metric, &naive_rounding);
+        passed_rounding = fmax(passed_rounding, naive_rounding);
         bool same = answer[i].row == naive[i].row;
         *equal = *equal && same;
         bool sorted = i == 0 || before(&answer[i - 1], &answer[i]); /* so no row comes twice */
-        /* Twice the rounding: two distances, each off by its own, may change places. Exact ones may not, even at
-         * a tie, which goes to the lower row in both. */
-        bool explained = same || (rounding > 0 && !differs(distance, naive[i].distance, 2 * rounding));
+        /* One of the naive order's first i + 1 rows did not come before rank i. It was passed over rightly only
+         * if its rounding and that of the row at rank i, together, bridge their distances; of a dot product one
+         * row's rounding may be a million times another's. Exact distances may not change places, even at a tie,
+         * which goes to the lower row in both. */
+        bool explained = same || (rounding > 0 && distance <= naive[i].distance + rounding + passed_rounding);
         if (!sorted || !explained || differs(answer[i].distance, distance, rounding)) {
             return vdb_err_set(
                 err, VDB_CORRUPT,

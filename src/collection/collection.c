@@ -53,7 +53,7 @@ void vdb_collection_unref(struct vdb_collection *collection)
         return;
     }
     vdb_store_close(collection->store, !collection->dropped);
-    if (collection->dropped) {
+    if (collection->removable) {
         struct vdb_err err = {0};
         /* What a crash or an error leaves behind here, the next open of the database removes. */
         if (vdb_env_remove_tree(collection->env, collection->dir, &err) != VDB_OK) {
@@ -64,6 +64,21 @@ void vdb_collection_unref(struct vdb_collection *collection)
     pthread_rwlock_destroy(&collection->life);
     free(collection->dir);
     free(collection);
+}
+
+void vdb_collection_close(struct vdb_collection *collection)
+{
+    pthread_rwlock_wrlock(&collection->life);
+    if (!collection->closed) {
+        collection->closed = true;
+        vdb_store_seal(collection->store);
+    }
+    pthread_rwlock_unlock(&collection->life);
+}
+
+void vdb_collection_settle_drop(struct vdb_collection *collection)
+{
+    collection->removable = true;
 }
 
 vdb_status vdb_collection_drop(struct vdb_collection *collection, const char *trash_dir, struct vdb_err *err)

@@ -35,13 +35,21 @@ struct vdb_hit {
 vdb_status vdb_collection_open(struct vdb_env *env, const char *dir, struct vdb_collection **out,
                                struct vdb_err *err) VDB_MUST_CHECK;
 void vdb_collection_ref(struct vdb_collection *collection);
-/* The last reference closes the store; of a dropped collection, also removes its directory. NULL allowed. */
+/* The last reference frees all; if the drop was settled, it also removes the directory. NULL allowed. */
 void vdb_collection_unref(struct vdb_collection *collection);
+
+/* Seals and closes the log, so that another handle may open the directory: writes get VDB_NOT_FOUND from then on.
+ * What references and results point to stays until they go. */
+void vdb_collection_close(struct vdb_collection *collection);
 
 /* Ends its life: running writes finish first, later ones get VDB_NOT_FOUND; then its directory is renamed to
  * `trash_dir`, which is when the drop is done (the caller syncs the parent). Reads in flight go on. */
 vdb_status vdb_collection_drop(struct vdb_collection *collection, const char *trash_dir,
                                struct vdb_err *err) VDB_MUST_CHECK;
+
+/* The parent was synced: the last reference may remove the directory. Before that its files must stay, since a
+ * power cut could give the directory its name back without them. The caller holds a reference. */
+void vdb_collection_settle_drop(struct vdb_collection *collection);
 
 const struct vdb_schema *vdb_collection_schema(const struct vdb_collection *collection);
 struct vdb_store *vdb_collection_store(struct vdb_collection *collection);

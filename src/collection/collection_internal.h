@@ -14,8 +14,10 @@ struct vdb_collection {
     struct vdb_store *store;
     const struct vdb_index_ops *index;
     _Atomic uint64_t refs;
-    pthread_rwlock_t life; /* read: a write is running; write: the collection is being dropped */
+    pthread_rwlock_t life; /* read: a write is running; write: the collection is being dropped or closed */
     bool dropped;          /* of the life lock */
+    bool closed;           /* of the life lock: the database was closed, references are left */
+    bool removable;        /* the drop is durable; set before the last reference goes */
     _Atomic uint64_t searches;
     _Atomic uint64_t distances_computed;
 };

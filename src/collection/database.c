@@ -25,6 +25,7 @@ struct vdb_database {
     struct vdb_collection **collections; /* in name order */
     size_t count;
     size_t capacity;
+    struct vdb_database_stats retired; /* what dropped collections had done; of the names lock */
 };
 
 static const char *name_of(const struct vdb_collection *collection)
@@ -78,12 +79,13 @@ static vdb_status reserve_one(struct vdb_database *database, struct vdb_err *err
     return VDB_OK;
 }
 
-static vdb_status open_collection(struct vdb_database *database, const char *name, struct vdb_err *err)
+/* Opens collections/NAME without showing it. */
+static vdb_status open_collection(const struct vdb_database *database, const char *name,
+                                  struct vdb_collection **out, struct vdb_err *err)
 {
     char dir[VDB_LIMIT_PATH_BYTES_MAX];
     struct vdb_collection *collection;
     VDB_TRY(vdb_path_join(dir, sizeof dir, database->collections_path, name, err));
-    VDB_TRY(reserve_one(database, err));
     vdb_status status = vdb_collection_open(database->env, dir, &collection, err);
     if (status == VDB_NOT_FOUND) {
         status = VDB_CORRUPT; /* a collection's directory without its files is damage, not absence */
@@ -97,10 +99,25 @@ static vdb_status open_collection(struct vdb_database *database, const char *nam
         vdb_collection_unref(collection);
         return status;
     }
-    bool found;
-    size_t place = find_place(database, name, &found);
-    insert_at(database, place, collection);
+    *out = collection;
     return VDB_OK;
+}
+
+/* Shows it. Takes ownership of the reference, also on failure. */
+static vdb_status add_collection(struct vdb_database *database, struct vdb_collection *collection,
+                                 struct vdb_err *err)
+{
+    bool found;
+    pthread_rwlock_wrlock(&database->names);
+    vdb_status status = reserve_one(database, err);
+    if (status == VDB_OK) {
+        insert_at(database, find_place(database, name_of(collection), &found), collection);
+    }
+    pthread_rwlock_unlock(&database->names);
+    if (status != VDB_OK) {
+        vdb_collection_unref(collection);
+    }
+    return status;
 }
 
 /* The directory listing must not change under the listing, so names are collected first. */
@@ -126,16 +143,27 @@ static vdb_status open_collections(struct vdb_database *database, struct vdb_err
     struct vdb_env *env = database->env;
     struct listing listing = {0};
     char path[VDB_LIMIT_PATH_BYTES_MAX];
+    struct vdb_collection *collection;
     vdb_status status;
+    /* A process that was killed may have left its last renames unsynced. What this one goes by must not change
+     * back: a collection would take its writes along, a dropped one come back without its files. */
+    VDB_CHECK(env->ops->sync_dir(env, database->path, err));
+    VDB_CHECK(env->ops->sync_dir(env, database->collections_path, err));
     VDB_CHECK(env->ops->list(env, database->collections_path, note_name, &listing, err));
     for (size_t at = 0; at < listing.names.bytes;) {
         const char *name = (const char *)listing.names.data + at;
         at += strlen(name) + 1;
         if (name[0] == '.') {
             VDB_CHECK(vdb_path_join(path, sizeof path, database->collections_path, name, err));
-            VDB_CHECK(vdb_env_remove_tree(env, path, err));
+            status = vdb_env_remove_tree(env, path, err);
+            if (status != VDB_OK &&
+                status != VDB_NOT_FOUND) { /* a result of another handle may have just freed it */
+                goto cleanup;
+            }
+            status = VDB_OK;
         } else {
-            VDB_CHECK(open_collection(database, name, err));
+            VDB_CHECK(open_collection(database, name, &collection, err));
+            VDB_CHECK(add_collection(database, collection, err));
         }
     }
 
@@ -244,6 +272,7 @@ void vdb_database_close(struct vdb_database *database)
         return;
     }
     for (size_t i = 0; i < database->count; i++) {
+        vdb_collection_close(database->collections[i]); /* results may hold on to it past the lock's end */
         vdb_collection_unref(database->collections[i]);
     }
     free(database->collections);
@@ -253,6 +282,41 @@ void vdb_database_close(struct vdb_database *database)
     pthread_rwlock_destroy(&database->names);
     pthread_mutex_destroy(&database->change);
     free(database);
+}
+
+/* Adds what the collection has done since open: what only ever grows. */
+static void add_done(struct vdb_collection *collection, struct vdb_database_stats *sum)
+{
+    struct vdb_store_stats store;
+    struct vdb_search_totals totals;
+    vdb_store_get_stats(vdb_collection_store(collection), &store);
+    vdb_collection_get_totals(collection, &totals);
+    sum->writes += store.writes;
+    sum->syncs += store.wal.syncs;
+    sum->log_bytes_written += store.wal.bytes_written;
+    sum->searches += totals.searches;
+    sum->distances_computed += totals.distances_computed;
+    sum->recovered_batches += store.recovery.records;
+    sum->recovery_ns += store.recovery_ns;
+    sum->torn_bytes_cut += store.recovery.torn_bytes_cut;
+}
+
+void vdb_database_get_stats(struct vdb_database *database, struct vdb_database_stats *out)
+{
+    pthread_rwlock_rdlock(&database->names);
+    *out = database->retired;
+    out->collections = database->count;
+    for (size_t i = 0; i < database->count; i++) {
+        struct vdb_memtable_stats rows;
+        struct vdb_store_stats store;
+        vdb_memtable_get_stats(vdb_store_memtable(vdb_collection_store(database->collections[i])), &rows);
+        vdb_store_get_stats(vdb_collection_store(database->collections[i]), &store);
+        out->points += rows.live;
+        out->memory_bytes += rows.memory_bytes;
+        out->log_bytes += store.wal.log_bytes;
+        add_done(database->collections[i], out);
+    }
+    pthread_rwlock_unlock(&database->names);
 }
 
 /* collections/PREFIX<random hex> */
@@ -275,6 +339,7 @@ static vdb_status create_changing(struct vdb_database *database, const struct vd
     struct vdb_env *env = database->env;
     char aside[VDB_LIMIT_PATH_BYTES_MAX];
     char dir[VDB_LIMIT_PATH_BYTES_MAX];
+    struct vdb_collection *collection;
     bool found;
     (void)find_place(database, schema->name, &found);
     if (found) {
@@ -294,10 +359,17 @@ static vdb_status create_changing(struct vdb_database *database, const struct vd
         (void)!vdb_env_remove_tree(env, aside, NULL); /* or the next open does */
         return status;
     }
-    VDB_TRY(env->ops->sync_dir(env, database->collections_path, err));
-    pthread_rwlock_wrlock(&database->names);
-    status = open_collection(database, schema->name, err);
-    pthread_rwlock_unlock(&database->names);
+    status = env->ops->sync_dir(env, database->collections_path, err);
+    if (status == VDB_OK) {
+        status = open_collection(database, schema->name, &collection, err);
+    }
+    if (status == VDB_OK) {
+        status = add_collection(database, collection, err);
+    }
+    if (status != VDB_OK) {
+        /* Out of the way of the next try. Not removed: that could outlive a power cut which undoes the rename. */
+        (void)!env->ops->rename(env, dir, aside, NULL);
+    }
     return status;
 }
 
@@ -332,11 +404,15 @@ static vdb_status drop_changing(struct vdb_database *database, const char *name,
     VDB_TRY(scratch_path(database, TRASH_PREFIX, trash, err));
     VDB_TRY(vdb_collection_drop(collection, trash, err));
     pthread_rwlock_wrlock(&database->names);
+    add_done(collection, &database->retired);
     database->count--;
     memmove(database->collections + place, database->collections + place + 1,
             (database->count - place) * sizeof(struct vdb_collection *));
     pthread_rwlock_unlock(&database->names);
     vdb_status status = database->env->ops->sync_dir(database->env, database->collections_path, err);
+    if (status == VDB_OK) {
+        vdb_collection_settle_drop(collection);
+    }
     vdb_collection_unref(collection);
     return status;
 }

@@ -32,4 +32,22 @@ vdb_status vdb_database_get(struct vdb_database *database, const char *name, str
 vdb_status vdb_database_list(struct vdb_database *database, struct vdb_collection ***out, size_t *count,
                              struct vdb_err *err) VDB_MUST_CHECK;
 
+/* What all collections hold, and what was done since open, dropped collections included. */
+struct vdb_database_stats {
+    uint64_t collections;
+    uint64_t points;
+    uint64_t memory_bytes;
+    uint64_t log_bytes;
+    uint64_t writes;
+    uint64_t syncs;
+    uint64_t log_bytes_written;
+    uint64_t searches;
+    uint64_t distances_computed;
+    uint64_t recovered_batches;
+    uint64_t recovery_ns;
+    uint64_t torn_bytes_cut;
+};
+
+void vdb_database_get_stats(struct vdb_database *database, struct vdb_database_stats *out);
+
 #endif

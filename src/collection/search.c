@@ -1,8 +1,8 @@
 /* search.c: what a collection answers: search, get, count.
  *
  * A search pins a view, works out which rows it may return (visible in the view, past the filter) as a dense
- * bitset, makes one indirect call into the index, and names the winners. From the pin on it takes no lock, and
- * between filter and naming it allocates nothing.
+ * bitset, makes one indirect call into the index, and names the winners. From the pin on it takes no lock; what
+ * the index needs is allocated before its call.
  */
 #include <stdlib.h>
 

@@ -75,13 +75,6 @@ static vdb_status put_point(struct vdb_buf *payload, struct vdb_buf *metadata, c
     VDB_TRY(compact_metadata(point->metadata, metadata, err));
     vdb_batch_upsert(payload, &point->id, point->vector, schema->dimension,
                      (struct vdb_str){(const char *)metadata->data, metadata->bytes});
-    if (payload->failed || metadata->failed) {
-        return vdb_err_no_memory(err, "a batch");
-    }
-    if (payload->bytes > VDB_LIMIT_BATCH_BYTES_MAX) {
-        return vdb_err_set(err, VDB_LIMIT, "batch: over %u bytes with this point; send it in parts",
-                           VDB_LIMIT_BATCH_BYTES_MAX);
-    }
     return VDB_OK;
 }
 
@@ -90,9 +83,10 @@ vdb_status vdb_collection_write(struct vdb_collection *collection, const void *p
 {
     vdb_status status;
     pthread_rwlock_rdlock(&collection->life);
-    if (collection->dropped) {
-        status = vdb_err_set(err, VDB_NOT_FOUND, "collection \"%s\" was dropped",
-                             vdb_collection_schema(collection)->name);
+    if (collection->dropped || collection->closed) {
+        status = vdb_err_set(err, VDB_NOT_FOUND, "collection \"%s\" was %s",
+                             vdb_collection_schema(collection)->name,
+                             collection->dropped ? "dropped" : "closed with its database");
     } else {
         status = vdb_store_write(collection->store, payload, bytes, &result->seq, &result->changed, err);
     }
@@ -113,6 +107,16 @@ vdb_status vdb_collection_upsert(struct vdb_collection *collection, const struct
         status = put_point(&payload, &metadata, schema, &points[i], err);
         if (status != VDB_OK) {
             status = place_error(err, status, "points", i);
+            goto cleanup;
+        }
+        if (payload.failed || metadata.failed) {
+            status = vdb_err_no_memory(err, "a batch");
+            goto cleanup;
+        }
+        if (payload.bytes > VDB_LIMIT_BATCH_BYTES_MAX) {
+            status = vdb_err_set(err, VDB_LIMIT,
+                                 "points[%zu]: with it the batch is over %u bytes; send it in parts", i,
+                                 VDB_LIMIT_BATCH_BYTES_MAX);
             goto cleanup;
         }
     }

@@ -136,8 +136,9 @@ vdb_status vdb_env_replace_file(struct vdb_env *env, const char *path, const voi
 
 cleanup:
     env->ops->close(env, file);
-    if (made && env->ops->unlink(env, temp, NULL) != VDB_OK) {
-        made = false; /* the first failure is the one to report; the next replacement truncates what is left */
+    if (made) {
+        /* The first failure is the one to report; the next replacement truncates what is left. */
+        (void)!env->ops->unlink(env, temp, NULL);
     }
     return status;
 }

@@ -3,10 +3,11 @@
  * How the durability contract of env.h is met:
  *   E1  sync is fdatasync. It writes the data and the metadata without which the data could not be read back: the
  *       block map and a size that grew. A size that shrank need not be among these, so after a truncation the
- * next sync is a full fsync. E2  sync_dir is fsync of the directory, opened for the purpose. E3  sync is called
- * once and its answer is final, EINTR included: the kernel hands out a write-back error once per open file, and a
- * second call might succeed over lost pages. E4  rename(2) is atomic over an existing name on every journalling
- * or copy-on-write file system.
+ *       next sync is a full fsync.
+ *   E2  sync_dir is fsync of the directory, opened for the purpose.
+ *   E3  sync is called once and its answer is final, EINTR included: the kernel hands out a write-back error once
+ *       per open file, and a second call might succeed over lost pages.
+ *   E4  rename(2) is atomic over an existing name on every journalling or copy-on-write file system.
  *
  * Interrupted and short transfers are carried on inside. Every descriptor is O_CLOEXEC: a program started by the
  * process inherits neither files nor the lock. Only regular files are opened; O_NONBLOCK keeps an open of a FIFO

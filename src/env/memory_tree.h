@@ -7,12 +7,12 @@
  * their order, that is closed under "comes after":
  *
  *   T1  A change comes after every pending change of a name that it touches itself. A rename touches two names
- * and is one change: its node is at the old name or at the new one, never at both, never at neither, and what it
- *       replaces is there until then (E4).
+ *       and is one change: its node is at the old name or at the new one, never at both, never at neither, and
+ *       what it replaces is there until then (E4).
  *   T2  A rename into another directory also comes after the pending changes that put that directory and those
- * above it where they are: a file is never moved into a directory that is not there. T3  The removal of a
- * directory (or its replacement by a rename) also comes after all pending changes inside it: what was moved out
- * of it has arrived.
+ *       above it where they are: a file is never moved into a directory that is not there.
+ *   T3  The removal of a directory (or its replacement by a rename) also comes after all pending changes inside
+ *       it: what was moved out of it has arrived.
  *
  * Nothing else is ordered: names in one directory become durable in any order, a name says nothing about the
  * content of its file, a directory nothing about the names in it. Where journalling file systems keep more than

@@ -6,9 +6,11 @@
  * The fields are kept in byte order, so those that go through one key ("a.b", "a.c.d" through "a") stand side by
  * side. For each object that some field enters there is a level: the keys wanted there, each with the field it
  * completes, or the level inside, or both. While walking, a slot remembers the depth at which its field was
- * completed: F1  a completion replaces one of the same depth (the last of equal keys) or of a greater one (the
- * longer key wins); F2  when a key with a level inside comes again, what its earlier object completed is
- * forgotten first.
+ * completed:
+ *
+ *   F1  A completion replaces one of the same depth (the last of equal keys) or of a greater one (the longer key
+ *       wins).
+ *   F2  When a key with a level inside comes again, what its earlier object completed is forgotten first.
  *
  * The text is trusted to be canonical, as vdb_json_compact writes it, but every read is bounded: damage can give
  * a wrong answer, never a read past the end. Nesting is followed only as deep as levels go, which is the JSON

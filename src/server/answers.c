@@ -1,8 +1,6 @@
 /* answers.c: JSON out. Metadata goes out as the canonical text in which it is stored: nothing is parsed again. */
 #include "server/answers.h"
 
-#include <math.h>
-
 #include "base/base64.h"
 #include "base/json.h"
 
@@ -114,11 +112,7 @@ void vdb_answers_put_results(struct vdb_buf *out, const vecdb_hit *hits, size_t 
         vdb_buf_put_text(out, i > 0 ? ",{" : "{");
         put_id(out, &hits[i].id);
         vdb_buf_put_text(out, ",\"score\":");
-        if (isfinite(hits[i].score)) {
-            vdb_json_put_double(out, hits[i].score);
-        } else { /* a sum beyond the range of floats; JSON has no infinity */
-            vdb_buf_put_text(out, "null");
-        }
+        vdb_json_put_double(out, hits[i].score); /* finite: distance/kernels.h */
         put_parts(out, &hits[i], shape);
         vdb_buf_put_u8(out, '}');
     }

@@ -39,7 +39,6 @@ struct vdb_http {
     struct MHD_Daemon *daemon;
     struct vdb_server *server;
     bool monitoring_only;
-    int quiesced_fd; /* the listening socket after vdb_http_quiesce; -1 before */
     uint64_t body_memory_max;
     _Atomic uint64_t in_flight;
     _Atomic uint64_t working;
@@ -65,17 +64,6 @@ struct exchange {
 
 /* ---- The log ---- */
 
-/* Text of strangers: control bytes must not reach a terminal. */
-static void copy_printable(char *out, size_t bytes, const char *text)
-{
-    size_t at = 0;
-    for (; *text != '\0' && at + 1 < bytes; text++) {
-        unsigned char c = (unsigned char)*text;
-        out[at++] = c < 0x20 || c == 0x7f ? '?' : (char)c;
-    }
-    out[at] = '\0';
-}
-
 static void log_exchange(const struct exchange *exchange, uint64_t duration_ns)
 {
     unsigned status = exchange->status;
@@ -87,12 +75,9 @@ static void log_exchange(const struct exchange *exchange, uint64_t duration_ns)
     } else if (status == 503 && atomic_load(&exchange->http->server->closing)) {
         level = VDB_LOG_DEBUG; /* as it must be */
     }
-    char path[256];
-    char detail[VDB_ERR_TEXT_BYTES];
-    copy_printable(path, sizeof path, exchange->path);
-    copy_printable(detail, sizeof detail, status == 0 ? "the client went away" : exchange->detail);
-    vdb_log(level, "http", "%.16s %s %u %.3f ms%s%s", exchange->method, path, status, (double)duration_ns / 1e6,
-            detail[0] != '\0' ? ": " : "", detail);
+    const char *detail = status == 0 ? "the client went away" : exchange->detail;
+    vdb_log(level, "http", "%.16s %.255s %u %.3f ms%s%s", exchange->method, exchange->path, status,
+            (double)duration_ns / 1e6, detail[0] != '\0' ? ": " : "", detail);
 }
 
 static void log_library(void *cls, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
@@ -101,11 +86,9 @@ static void log_library(void *cls, const char *format, va_list args)
 {
     (void)cls;
     char line[512];
-    char shown[512];
     vsnprintf(line, sizeof line, format, args);
     line[strcspn(line, "\n")] = '\0';
-    copy_printable(shown, sizeof shown, line);
-    vdb_log(VDB_LOG_DEBUG, "http", "libmicrohttpd: %s", shown);
+    vdb_log(VDB_LOG_DEBUG, "http", "libmicrohttpd: %s", line);
 }
 
 /* ---- Bodies ---- */
@@ -272,6 +255,26 @@ static bool is_own_origin(struct MHD_Connection *connection)
     return authority != NULL && host != NULL && strcasecmp(authority + 3, host) == 0;
 }
 
+static enum MHD_Result count_lengths(void *cls, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+    unsigned *lengths = cls;
+    (void)kind;
+    (void)value;
+    *lengths += strcasecmp(key, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0;
+    return MHD_YES;
+}
+
+/* A body with two lengths ends at one place for a proxy and at another here: what lies between would be taken for
+ * the next request of somebody else (RFC 9112, section 6.3). */
+static bool has_one_length(struct MHD_Connection *connection)
+{
+    unsigned lengths = 0;
+    (void)MHD_get_connection_values(connection, MHD_HEADER_KIND, count_lengths, &lengths);
+    bool chunked = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_TRANSFER_ENCODING) !=
+                   NULL;
+    return lengths + (chunked ? 1 : 0) <= 1;
+}
+
 /* What the headers alone decide. True: answer now, without reading the body. */
 static bool check_headers(struct exchange *exchange, struct MHD_Connection *connection, const char *version)
 {
@@ -281,6 +284,12 @@ static bool check_headers(struct exchange *exchange, struct MHD_Connection *conn
         (void)vdb_err_set(&exchange->err, VDB_LIMIT, "headers: %zu bytes, at most %u are read", info->header_size,
                           VDB_LIMIT_HTTP_HEADER_BYTES_MAX);
         refuse(exchange, 431);
+        return true;
+    }
+    if (!has_one_length(connection)) {
+        (void)vdb_err_set(&exchange->err, VDB_INVALID,
+                          "headers: Content-Length is given twice, or beside Transfer-Encoding");
+        refuse(exchange, 400);
         return true;
     }
     if (strcmp(version, MHD_HTTP_VERSION_1_1) == 0 &&
@@ -362,6 +371,16 @@ static void connection_changed(void *cls, struct MHD_Connection *connection, voi
     }
 }
 
+/* A closing server takes no new connections; its monitoring port does, so that /readyz can say why. Not by
+ * MHD_quiesce_daemon: with epoll it races the threads for the listening socket, and the loser aborts the process. */
+static enum MHD_Result accept_connection(void *cls, const struct sockaddr *address, socklen_t address_bytes)
+{
+    const struct vdb_http *http = cls;
+    (void)address;
+    (void)address_bytes;
+    return !http->monitoring_only && atomic_load(&http->server->closing) ? MHD_NO : MHD_YES;
+}
+
 /* Paths stay as they came: routes.c splits them before it decodes the parts. */
 static size_t keep_encoded(void *cls, struct MHD_Connection *connection, char *text)
 {
@@ -383,7 +402,6 @@ vdb_status vdb_http_start(struct vdb_server *server, const struct vdb_http_optio
     }
     http->server = server;
     http->monitoring_only = options->monitoring_only;
-    http->quiesced_fd = -1;
     http->body_memory_max = config->body_memory_mib << 20;
     unsigned connections = (unsigned)config->connections_max;
     unsigned threads = options->threads < connections ? options->threads : connections;
@@ -394,12 +412,12 @@ vdb_status vdb_http_start(struct vdb_server *server, const struct vdb_http_optio
     };
     /* The logger comes first: libmicrohttpd uses it from where it stands on. */
     http->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL, access_request, http,
-        MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, MHD_OPTION_LISTEN_SOCKET, options->fd,
-        MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->idle_seconds,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES, MHD_OPTION_UNESCAPE_CALLBACK,
-        keep_encoded, NULL, MHD_OPTION_NOTIFY_COMPLETED, request_completed, http, MHD_OPTION_NOTIFY_CONNECTION,
-        connection_changed, http, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, accept_connection, http,
+        access_request, http, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, MHD_OPTION_LISTEN_SOCKET,
+        options->fd, MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)config->idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,
+        MHD_OPTION_UNESCAPE_CALLBACK, keep_encoded, NULL, MHD_OPTION_NOTIFY_COMPLETED, request_completed, http,
+        MHD_OPTION_NOTIFY_CONNECTION, connection_changed, http, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
     if (http->daemon == NULL) {
         close(options->fd);
         free(http);
@@ -407,17 +425,6 @@ vdb_status vdb_http_start(struct vdb_server *server, const struct vdb_http_optio
     }
     *out = http;
     return VDB_OK;
-}
-
-void vdb_http_quiesce(struct vdb_http *http)
-{
-    MHD_socket fd = MHD_quiesce_daemon(http->daemon);
-    if (fd != MHD_INVALID_SOCKET) {
-        /* Refuses connections from now on. It is closed when the threads are gone: one of them may still be
-         * taking it out of its epoll set, and the number must not belong to another file by then. */
-        (void)shutdown(fd, SHUT_RDWR);
-        http->quiesced_fd = fd;
-    }
 }
 
 uint64_t vdb_http_in_flight(const struct vdb_http *http)
@@ -434,9 +441,6 @@ void vdb_http_stop(struct vdb_http *http)
 {
     if (http != NULL) {
         MHD_stop_daemon(http->daemon);
-        if (http->quiesced_fd >= 0) {
-            close(http->quiesced_fd);
-        }
         free(http);
     }
 }

@@ -22,9 +22,6 @@ struct vdb_http_options {
 vdb_status vdb_http_start(struct vdb_server *server, const struct vdb_http_options *options,
                           struct vdb_http **out, struct vdb_err *err) VDB_MUST_CHECK;
 
-/* No new connections from here on; those that are there go on. */
-void vdb_http_quiesce(struct vdb_http *http);
-
 /* Requests of which some part was received and whose answer is not yet sent in full. */
 uint64_t vdb_http_in_flight(const struct vdb_http *http);
 

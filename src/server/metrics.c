@@ -14,8 +14,8 @@
 static const double bounds_seconds[VDB_METRICS_BUCKETS] = {
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0};
 
-static const unsigned statuses[VDB_METRICS_STATUSES] = {200, 201, 400, 404, 405, 409, 413,
-                                                        414, 431, 500, 501, 503, 0};
+static const unsigned statuses[VDB_METRICS_STATUSES] = {200, 201, 400, 403, 404, 405, 409,
+                                                        413, 414, 431, 500, 501, 503, 0};
 
 void vdb_metrics_observe(struct vdb_metrics *metrics, vdb_route route, unsigned status, uint64_t duration_ns)
 {

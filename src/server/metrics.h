@@ -12,7 +12,7 @@
 
 enum {
     VDB_METRICS_BUCKETS = 16, /* the bounds stand in metrics.c */
-    VDB_METRICS_STATUSES = 13 /* those the server answers with, and "other" */
+    VDB_METRICS_STATUSES = 14 /* those the server answers with, and "other" */
 };
 
 struct vdb_metrics {

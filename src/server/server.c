@@ -163,7 +163,6 @@ static bool drain(struct program *program)
 {
     uint64_t deadline = vdb_now_ns() + program->config.drain_seconds * 1000000000u;
     atomic_store(&program->server.closing, true);
-    vdb_http_quiesce(program->http);
     while (vdb_http_in_flight(program->http) > 0 && vdb_now_ns() < deadline) {
         if (wait_signal(DRAIN_POLL_MS) != 0) {
             break;

@@ -4,7 +4,8 @@
  * would have written for the same values (F2), so that no byte of the file is without meaning.
  *
  *   F1  The last member is "crc32c": the checksum of every byte before `,"crc32c"`, as 8 hexadecimal digits.
- *   F2  decode(text) succeeds only if encode(decode(text)) == text.
+ *   F2  decode(text) succeeds only if encode(decode(text)) == text, unless a newer writer (its format is higher)
+ *       allowed this reader: then members unknown here are skipped.
  */
 #include "manifest.h"
 

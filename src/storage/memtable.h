@@ -7,9 +7,10 @@
  *   M1  A row never changes once published, but for seq_to, which goes from "live" to a number once.
  *   M2  A version is visible to a view of sequence number S when seq_from <= S < seq_to.
  *   M3  Batches are published in the order of their sequence numbers, each at once: a view pinned at S sees all
- * of the batches up to S and nothing of later ones. M4  For each id at most one version is visible in any view.
+ *       of the batches up to S and nothing of later ones.
+ *   M4  For each id at most one version is visible in any view.
  *   M5  Chunks never move: rows [0, slot_count) of a view stay readable, without a lock, while the memtable
- * lives.
+ *       lives.
  *
  * Threads: locked. stage from many threads; publish one at a time (the store's turnstile); views from any thread.
  */

@@ -91,6 +91,12 @@ cleanup:
     return VDB_OK;
 }
 
+void vdb_store_seal(struct vdb_store *store)
+{
+    vdb_wal_close(store->wal, true);
+    store->wal = NULL;
+}
+
 void vdb_store_close(struct vdb_store *store, bool mark)
 {
     if (store != NULL) {

@@ -24,7 +24,11 @@ vdb_status vdb_store_create(struct vdb_env *env, const char *dir, const struct v
 vdb_status vdb_store_open(struct vdb_env *env, const char *dir, const struct vdb_wal_options *options,
                           struct vdb_store **out, struct vdb_err *err) VDB_MUST_CHECK;
 
-/* With `mark`, seals the log's end (vdb_wal_close). NULL allowed. */
+/* Closes the log and its file, sealing its end (vdb_wal_close). From then on only the rows and the schema may be
+ * used, until vdb_store_close. */
+void vdb_store_seal(struct vdb_store *store);
+
+/* With `mark`, seals the log's end (vdb_wal_close), unless that is done. NULL allowed. */
 void vdb_store_close(struct vdb_store *store, bool mark);
 
 /* Writes one encoded batch (batch.h): durable and visible when it returns VDB_OK. *changed may be NULL. */

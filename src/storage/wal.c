@@ -13,6 +13,7 @@
 
 enum {
     SEGMENT_BYTES_DEFAULT = 64 << 20,
+    SPARE_BYTES_MAX = 4 << 20,   /* of a buffer kept for reuse: tens of usual groups */
     QUEUE_BYTES_MAX = 128 << 20, /* appenders wait while the queue holds more: two of the largest batches */
 };
 
@@ -120,6 +121,7 @@ static vdb_status write_group(struct vdb_wal *wal, struct vdb_buf *group, uint64
         env->ops->close(env, wal->file);
         wal->file = file;
         wal->number = header.number;
+        wal->key = crc;
         wal->last_crc = crc;
         wal->file_bytes = VDB_WAL_HEADER_BYTES;
         vdb_log(VDB_LOG_DEBUG, "wal", "rotated to %s/segment_%06u.wal", wal->dir, wal->number);
@@ -128,7 +130,7 @@ static vdb_status write_group(struct vdb_wal *wal, struct vdb_buf *group, uint64
     uint64_t offset = wal->file_bytes;
     for (size_t at = 0; at < group->bytes;) {
         uint8_t *record = group->data + at;
-        wal->last_crc = vdb_wal_record_seal(record, wal->number, offset + at, wal->last_crc, durable_bytes);
+        wal->last_crc = vdb_wal_record_seal(record, wal->key, offset + at, wal->last_crc, durable_bytes);
         at += vdb_wal_record_bytes(record);
     }
     VDB_TRY(env->ops->write_at(env, wal->file, group->data, group->bytes, offset, err));
@@ -155,16 +157,21 @@ static void lead_group_locked(struct vdb_wal *wal)
 
     pthread_mutex_lock(&wal->mutex);
     wal->leading = false;
+    uint64_t group_bytes = group.bytes;
+    if (group.capacity > SPARE_BYTES_MAX) {
+        vdb_buf_fini(&group); /* one large batch must not keep its memory for good */
+    }
     wal->spare = group; /* its memory serves the group after next */
     if (status == VDB_OK) {
         wal->durable_seq = last_seq;
         wal->syncs++;
-        uint64_t added = group.bytes + (wal->number != number_before ? VDB_WAL_HEADER_BYTES : 0);
+        uint64_t added = group_bytes + (wal->number != number_before ? VDB_WAL_HEADER_BYTES : 0);
         wal->bytes_written += added;
         wal->log_bytes += added;
         wal->unmarked = true;
     } else {
-        wal->failed = status;
+        /* A missing directory or an exhausted memory is the world's failure here, not the caller's. */
+        wal->failed = status == VDB_NO_SPACE ? VDB_NO_SPACE : VDB_IO;
         wal->failure = err;
         vdb_log(VDB_LOG_ERROR, "wal", "%s: writes stopped: %s", wal->dir, err.text);
     }

@@ -16,7 +16,6 @@ enum {
     H_NUMBER = 40,
     H_CHAIN = 44,
     H_FIRST_SEQ = 48,
-    H_RESERVED = 56,
     H_CRC = 60,
 };
 
@@ -81,11 +80,11 @@ vdb_status vdb_wal_header_decode(const uint8_t *data, size_t bytes, struct vdb_w
 }
 
 /* W1 */
-static uint32_t length_check(uint32_t length, uint32_t number, uint64_t offset)
+static uint32_t length_check(uint32_t length, uint32_t key, uint64_t offset)
 {
     uint8_t bound[16];
     vdb_store_u32(bound, length);
-    vdb_store_u32(bound + 4, number);
+    vdb_store_u32(bound + 4, key);
     vdb_store_u64(bound + 8, offset);
     return vdb_crc32c(0, bound, sizeof bound);
 }
@@ -117,11 +116,11 @@ void vdb_wal_record_put(struct vdb_buf *buf, uint64_t seq, uint64_t timestamp_us
     }
 }
 
-uint32_t vdb_wal_record_seal(uint8_t *record, uint32_t number, uint64_t offset, uint32_t prev,
+uint32_t vdb_wal_record_seal(uint8_t *record, uint32_t key, uint64_t offset, uint32_t prev,
                              uint64_t durable_bytes)
 {
     uint32_t length = vdb_load_u32(record + R_LENGTH);
-    vdb_store_u32(record + R_LENGTH_CHECK, length_check(length, number, offset));
+    vdb_store_u32(record + R_LENGTH_CHECK, length_check(length, key, offset));
     vdb_store_u32(record + R_PREV, prev);
     vdb_store_u64(record + R_DURABLE, durable_bytes);
     uint32_t crc = vdb_crc32c(0, record + R_PREV, record_bytes(length) - R_PREV);
@@ -129,7 +128,17 @@ uint32_t vdb_wal_record_seal(uint8_t *record, uint32_t number, uint64_t offset, 
     return crc;
 }
 
-bool vdb_wal_record_at(const uint8_t *image, size_t bytes, uint64_t offset, uint32_t number,
+static bool all_zero(const uint8_t *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (bytes[i] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool vdb_wal_record_at(const uint8_t *image, size_t bytes, uint64_t offset, uint32_t key,
                        struct vdb_wal_record *out, const char **reason)
 {
     if (offset > bytes || bytes - offset < VDB_WAL_RECORD_HEADER_BYTES) {
@@ -138,7 +147,7 @@ bool vdb_wal_record_at(const uint8_t *image, size_t bytes, uint64_t offset, uint
     }
     const uint8_t *record = image + offset;
     uint32_t length = vdb_load_u32(record + R_LENGTH);
-    if (vdb_load_u32(record + R_LENGTH_CHECK) != length_check(length, number, offset)) {
+    if (vdb_load_u32(record + R_LENGTH_CHECK) != length_check(length, key, offset)) {
         *reason = "length check mismatch";
         return false;
     }
@@ -166,12 +175,15 @@ bool vdb_wal_record_at(const uint8_t *image, size_t bytes, uint64_t offset, uint
         .crc = crc,
         .prev = vdb_load_u32(record + R_PREV),
         .total_bytes = total,
+        .zeros_kept = all_zero(record + R_ZERO, VDB_WAL_RECORD_HEADER_BYTES - R_ZERO) &&
+                      all_zero(record + VDB_WAL_RECORD_HEADER_BYTES + length,
+                               total - VDB_WAL_RECORD_HEADER_BYTES - length),
     };
     return true;
 }
 
 /* W4: is there an intact record past `bad` that says that bytes past `bad` were durable? */
-static bool find_proof(const uint8_t *image, size_t bytes, uint32_t number, uint64_t bad, uint64_t *proof)
+static bool find_proof(const uint8_t *image, size_t bytes, uint32_t key, uint64_t bad, uint64_t *proof)
 {
     struct vdb_wal_record record;
     const char *reason;
@@ -179,7 +191,7 @@ static bool find_proof(const uint8_t *image, size_t bytes, uint32_t number, uint
          at += VDB_WAL_ALIGN) {
         /* The length check fails at nearly every offset that is no record, so this costs 16 hashed bytes a step.
          */
-        if (vdb_wal_record_at(image, bytes, at, number, &record, &reason) && record.durable_bytes > bad) {
+        if (vdb_wal_record_at(image, bytes, at, key, &record, &reason) && record.durable_bytes > bad) {
             *proof = at;
             return true;
         }
@@ -199,14 +211,15 @@ vdb_status vdb_wal_scan_image(const uint8_t *image, size_t bytes, const struct v
     };
     while (out->valid_bytes < bytes) {
         struct vdb_wal_record record;
-        if (!vdb_wal_record_at(image, bytes, out->valid_bytes, header->number, &record, &out->reason)) {
-            bool proven = find_proof(image, bytes, header->number, out->valid_bytes, &out->proof_offset);
+        if (!vdb_wal_record_at(image, bytes, out->valid_bytes, header_crc, &record, &out->reason)) {
+            bool proven = find_proof(image, bytes, header_crc, out->valid_bytes, &out->proof_offset);
             out->end = proven ? VDB_WAL_END_DAMAGED : VDB_WAL_END_TORN;
             return VDB_OK;
         }
         const char *wrong = record.prev != out->last_crc              ? "does not chain to the record before"
                             : record.seq != out->next_seq             ? "sequence number out of order"
                             : record.durable_bytes > out->valid_bytes ? "vouches for bytes past its own place"
+                            : !record.zeros_kept                      ? "has reserved bytes that are not zero"
                                                                       : NULL;
         if (wrong != NULL) {
             /* Intact but not the successor (W2, W3, W4): no crash of ours can leave that. */

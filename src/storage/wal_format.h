@@ -3,12 +3,15 @@
  * docs/format.md, section 3, is normative; this is its code. Everything here works on memory, so that the fuzzer
  * and the recovery share it. Invariants (code and tests cite them):
  *
- *   W1  A record's length has a check of its own, bound to the segment's number and the record's offset: a length
- * is never believed on the word of bytes that may be torn. W2  Every record stores the checksum of the record
- * before it (the first: of the segment's header), under its own checksum: records form a chain from the header,
- * which holds the collection's UUID. W3  Sequence numbers in a segment rise by exactly one. W4  A record stores
- * `durable_bytes`: how much of the segment was known to be on the disk when it was written. So a bad record below
- * the greatest durable_bytes of any intact record is damage; above it, a torn tail that nobody was told of.
+ *   W1  A record's length has a check of its own, bound to the record's offset and to the segment's key (its
+ *       header's checksum, which covers the collection's random UUID): a length is never believed on the word of
+ *       bytes that may be torn, and nobody who only chooses payloads can forge a record inside one.
+ *   W2  Every record stores the checksum of the record before it (the first: of the segment's header), under its
+ *       own checksum: records form a chain from the header, which holds the collection's UUID.
+ *   W3  Sequence numbers in a segment rise by exactly one.
+ *   W4  A record stores `durable_bytes`: how much of the segment was known to be on the disk when it was written.
+ *       So a bad record below the greatest durable_bytes of any intact record is damage; above it, a torn tail
+ *       that nobody was told of.
  *
  * Threads: pure functions over the caller's memory.
  */
@@ -50,6 +53,7 @@ struct vdb_wal_record {
     uint32_t crc;
     uint32_t prev;
     size_t total_bytes; /* header, payload and padding */
+    bool zeros_kept;    /* reserved bytes and padding are zero, as they must be */
 };
 
 /* Writes the 64 bytes; returns the header's checksum, which the first record's chain starts from. */
@@ -64,8 +68,8 @@ vdb_status vdb_wal_header_decode(const uint8_t *data, size_t bytes, struct vdb_w
 void vdb_wal_record_put(struct vdb_buf *buf, uint64_t seq, uint64_t timestamp_us, vdb_wal_type type,
                         const void *payload, uint32_t payload_bytes);
 
-/* Completes the record at `record` (total bytes known from its length) for its place; returns its checksum. */
-uint32_t vdb_wal_record_seal(uint8_t *record, uint32_t number, uint64_t offset, uint32_t prev,
+/* key is the header's checksum. Completes the record at `record` (total bytes known from its length) for its place; returns its checksum. */
+uint32_t vdb_wal_record_seal(uint8_t *record, uint32_t key, uint64_t offset, uint32_t prev,
                              uint64_t durable_bytes);
 
 /* The whole size of a record put by vdb_wal_record_put. */
@@ -73,7 +77,7 @@ size_t vdb_wal_record_bytes(const uint8_t *record);
 
 /* Whether an intact record stands at offset of the segment image (W1 and checksum; not its chain).
  * *reason gets why not, static text. */
-bool vdb_wal_record_at(const uint8_t *image, size_t bytes, uint64_t offset, uint32_t number,
+bool vdb_wal_record_at(const uint8_t *image, size_t bytes, uint64_t offset, uint32_t key,
                        struct vdb_wal_record *out, const char **reason);
 
 typedef enum vdb_wal_end {

@@ -31,6 +31,7 @@ struct vdb_wal {
     /* The leader's: touched by one thread at a time, the one that set `leading`. */
     struct vdb_file *file;
     uint32_t number;
+    uint32_t key; /* the header's checksum (W1) */
     uint32_t last_crc;
     uint64_t file_bytes;
 };

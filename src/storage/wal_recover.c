@@ -122,6 +122,7 @@ static vdb_status replay_image(struct recovery *r, struct vdb_err *err)
     }
     r->keep_bytes = scan.valid_bytes;
     r->durable_bytes = scan.durable_bytes;
+    wal->key = header_crc;
     wal->last_crc = scan.last_crc;
     wal->next_seq = scan.next_seq;
     return VDB_OK;
@@ -156,7 +157,8 @@ static vdb_status open_tail(struct recovery *r, struct vdb_err *err)
         struct vdb_wal_header header = {
             .number = wal->number, .chain = wal->last_crc, .first_seq = wal->next_seq};
         memcpy(header.uuid, wal->uuid, VDB_UUID_BYTES);
-        VDB_TRY(vdb_wal_segment_create(env, wal->dir, &header, &wal->file, &wal->last_crc, err));
+        VDB_TRY(vdb_wal_segment_create(env, wal->dir, &header, &wal->file, &wal->key, err));
+        wal->last_crc = wal->key;
         wal->file_bytes = VDB_WAL_HEADER_BYTES;
         wal->log_bytes += VDB_WAL_HEADER_BYTES;
         return VDB_OK;
@@ -209,7 +211,7 @@ cleanup:
     free(r.image);
     if (status != VDB_OK) {
         vdb_wal_close(wal, false);
-        return vdb_err_wrap(err, status, "log \"%s\"", dir);
+        return vdb_err_wrap(err, status, "log"); /* the callers name the place: a path twice would not fit */
     }
     *out = wal;
     return VDB_OK;

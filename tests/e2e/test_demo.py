@@ -135,7 +135,9 @@ def test_interrupted_it_leaves_no_server_behind(tmp_path, number):
     )
     work = tmp_path / "work"
     with subprocess.Popen(
-        command(work, "--input", texts), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command(work, "--input", texts), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        # a run in the background hands SIGINT down as ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as demo:
         deadline = time.monotonic() + 120
         while not server_pids(work) and demo.poll() is None:

@@ -448,6 +448,7 @@ def test_pages_of_other_origins_are_refused(docs: Server) -> None:
         problem(ask(docs, "GET", "/healthz", headers={"Origin": origin}), 403, "invalid", "Origin")
     problem(ask(docs, "POST", "/v1/collections", {"name": "x", "dimension": 2},
                 headers={"Origin": "http://evil.example"}), 403, "invalid", "Origin")
+    assert b'{method="GET",route="/healthz",status="403"} 4\n' in ask(docs, "GET", "/metrics").body
     goes_on(docs)
 
 
@@ -480,6 +481,17 @@ def test_missing_host(docs: Server) -> None:
     answer = raw(docs, b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n", timeout=30)
     assert answer.startswith(b"HTTP/1.1 400 ") and b"Host" in answer and b'"code":"invalid"' in answer
     assert raw(docs, b"GET /healthz HTTP/1.0\r\n\r\n", timeout=30).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("second", [b"Content-Length: 40", b"content-length: 2", b"Transfer-Encoding: chunked"])
+def test_two_lengths(docs: Server, second: bytes) -> None:
+    """A proxy may see the body end elsewhere: the rest must not be answered as a request of its own."""
+    hidden = b"DELETE /v1/collections/docs HTTP/1.1\r\nHost: x\r\n\r\n"
+    headers = b"Host: x\r\nContent-Length: 2\r\n%s\r\n\r\n" % second
+    answer = raw(docs, b"POST %s HTTP/1.1\r\n%s0\r\n\r\n%s" % (POINTS.encode(), headers, hidden), timeout=30)
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"headers: Content-Length is" in answer
+    assert answer.count(b"HTTP/1.1 ") == 1
+    goes_on(docs)
 
 
 def test_answer_too_large(docs: Server) -> None:

@@ -232,6 +232,19 @@ def test_signals(tmp_path: Path, start: type[Program], number: int) -> None:
     assert "stopped" in program.stop(number)
 
 
+def until_in_flight(port: int, count: int) -> None:
+    """Waits until the server has begun that many requests, the look itself included."""
+    deadline = time.monotonic() + SECONDS
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+    while True:
+        connection.request("GET", "/metrics")
+        if b"\nvecdb_http_requests_in_flight %d\n" % count in connection.getresponse().read():
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    connection.close()
+
+
 def test_running_requests_finish(tmp_path: Path, start: type[Program]) -> None:
     """A request half sent at SIGTERM is still done; /readyz says 503 meanwhile, new work and connections are refused."""
     program = start("--data", tmp_path / "d", "--port", "0", "--metrics-port", "0")
@@ -246,19 +259,18 @@ def test_running_requests_finish(tmp_path: Path, start: type[Program]) -> None:
     kept.read()
     slow = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
     slow.sendall(b"POST /v1/collections HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body[:5]))
-    deadline = time.monotonic() + SECONDS
-    while True:  # until the server has begun it, beside this look itself
-        idle.request("GET", "/metrics")
-        if b"\nvecdb_http_requests_in_flight 2\n" in idle.getresponse().read():
-            break
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until_in_flight(port, 2)
     program.process.send_signal(signal.SIGTERM)
-    while True:  # until the listening socket is gone
+    deadline = time.monotonic() + SECONDS
+    while True:  # until new connections are turned away
+        late = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=SECONDS).close()
-        except OSError:
+            late.request("GET", "/healthz")
+            late.getresponse().read()
+        except (OSError, http.client.HTTPException):
             break
+        finally:
+            late.close()
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert program.process.poll() is None
@@ -288,13 +300,15 @@ def test_a_client_that_never_finishes(tmp_path: Path, start: type[Program]) -> N
         port = int(program.url().rsplit(":", 1)[1])
         with socket.create_connection(("127.0.0.1", port)) as slow:
             slow.sendall(b"POST /v1/collections HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-            time.sleep(0.3)
+            until_in_flight(port, 2)
             begun = time.monotonic()
             if second_signal:
                 program.process.send_signal(signal.SIGTERM)
-                time.sleep(0.3)
+                with pytest.raises(subprocess.TimeoutExpired):  # it waits for the client
+                    program.process.wait(1)
             program.stop()
-            assert time.monotonic() - begun < 20
+            # 1 s of draining, or a second signal: far from the 10 s and the 60 s that it would take otherwise
+            assert time.monotonic() - begun < (8 if not second_signal else 20)
 
 
 def test_stop_under_load(server: Server) -> None:

@@ -99,6 +99,7 @@ static void repair(uint8_t *image, size_t bytes)
             return;
         }
     }
+    const uint32_t key = crc;
     size_t at = VDB_WAL_HEADER_BYTES;
     while (bytes - at >= VDB_WAL_RECORD_HEADER_BYTES) {
         uint8_t *record = image + at;
@@ -106,7 +107,7 @@ static void repair(uint8_t *image, size_t bytes)
         if (vdb_wal_record_bytes(record) > room) {
             vdb_store_u32(record, (uint32_t)(room - VDB_WAL_RECORD_HEADER_BYTES));
         }
-        crc = vdb_wal_record_seal(record, header.number, at, crc, vdb_load_u64(record + RECORD_DURABLE));
+        crc = vdb_wal_record_seal(record, key, at, crc, vdb_load_u64(record + RECORD_DURABLE));
         at += vdb_wal_record_bytes(record);
     }
 }

@@ -81,6 +81,37 @@ static void test_life_of_a_database(void **state)
     vecdb_close(db);
 }
 
+/* A result outlives its handle, and freeing it does nothing to what a later handle wrote. */
+static void test_result_outlives_the_close(void **state)
+{
+    const char *dir = *state;
+    vecdb_error err;
+    vecdb *db;
+    uint64_t count;
+    vecdb_result *result;
+    float vector[2] = {3, 4};
+    vecdb_point point = {vecdb_id_number(1), vector, 2, NULL, 0};
+    vecdb_collection_config config = {"docs", 2, VECDB_L2, NULL};
+    assert_vecdb_ok(vecdb_open(dir, NULL, &db, &err), &err);
+    assert_vecdb_ok(vecdb_create_collection(db, &config, &err), &err);
+    assert_vecdb_ok(vecdb_upsert(db, "docs", &point, 1, NULL, &err), &err);
+    assert_vecdb_ok(vecdb_get(db, "docs", &point.id, 1, &result, &err), &err);
+    vecdb_close(db);
+
+    assert_vecdb_ok(vecdb_open(dir, NULL, &db, &err), &err);
+    for (uint64_t i = 2; i <= 4; i++) {
+        point.id.number = i;
+        assert_vecdb_ok(vecdb_upsert(db, "docs", &point, 1, NULL, &err), &err);
+    }
+    assert_true(vecdb_result_hits(result)[0].vector[1] == 4.0f);
+    vecdb_result_free(result);
+    vecdb_close(db);
+    assert_vecdb_ok(vecdb_open(dir, NULL, &db, &err), &err);
+    assert_vecdb_ok(vecdb_count(db, "docs", NULL, 0, &count, &err), &err);
+    assert_int_equal(count, 4);
+    vecdb_close(db);
+}
+
 static void test_reopen_finds_everything(void **state)
 {
     const char *dir = *state;
@@ -231,6 +262,10 @@ static void test_local_service(void **state)
     ops->get_stats(service, &stats);
     assert_int_equal(stats.writes, 2);
     assert_vecdb_ok(ops->drop_collection(service, "docs", &err), &err);
+    ops->get_stats(service, &stats);
+    assert_int_equal(stats.collections, 0);
+    assert_int_equal(stats.writes, 2); /* since open: a drop takes nothing back */
+    assert_int_equal(stats.searches, 1);
     ops->destroy(service);
     assert_int_equal(vdb_service_local_open("", &service, &err), VECDB_INVALID);
 }
@@ -239,6 +274,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_life_of_a_database, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_result_outlives_the_close, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_reopen_finds_everything, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_errors_at_the_edge, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_unknown_cpu_level_is_refused, make_dir, remove_dir),

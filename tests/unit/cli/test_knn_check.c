@@ -143,6 +143,29 @@ static void test_check_allows_rounding_of_floats_only(void **state)
     assert_int_equal(vdb_knn_check(&rows, &zero, 0, wrong_tie, naive, 2, &equal, &err), VDB_CORRUPT);
 }
 
+/* Of dot products that cancel one row may round by far more than its neighbours. When such a row falls back, all
+ * behind it move up, each by more than its own rounding: no fault. */
+static void test_check_allows_a_row_that_rounds_more(void **state)
+{
+    (void)state;
+    static const float data[] = {1e8f, 1, -1e8f, 0.75f, 0, 0, 0.5f, 0, 0, -900, 0, 0};
+    static const float query[] = {1, 1, 1};
+    const void *array = data;
+    struct vdb_rows rows = vdb_rows_of_array(&array, 4, 3, VDB_ELEMENT_F32, VDB_METRIC_DOT);
+    struct vdb_candidate naive[4];
+    struct vdb_err err = {0};
+    bool equal = true;
+    vdb_naive_search(&rows, query, naive);
+    assert_true(naive[0].row == 0 && naive[0].distance == -1);
+    /* In f32, 1e8 + 1 - 1e8 is 0. */
+    struct vdb_candidate answer[] = {{-0.75, 1}, {-0.5, 2}, {0, 0}};
+    assert_int_equal(vdb_knn_check(&rows, query, 0, answer, naive, 3, &equal, &err), VDB_OK);
+    assert_false(equal);
+    assert_int_equal(vdb_knn_check(&rows, query, 0, answer, naive, 2, &equal, &err), VDB_OK);
+    struct vdb_candidate too_far[] = {{-0.75, 1}, {-0.5, 2}, {900, 3}};
+    assert_int_equal(vdb_knn_check(&rows, query, 0, too_far, naive, 3, &equal, &err), VDB_CORRUPT);
+}
+
 int main(void)
 {
     fill();
@@ -151,6 +174,7 @@ int main(void)
         cmocka_unit_test(test_naive_order),
         cmocka_unit_test(test_check_catches_wrong_answers),
         cmocka_unit_test(test_check_allows_rounding_of_floats_only),
+        cmocka_unit_test(test_check_allows_a_row_that_rounds_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -175,6 +175,28 @@ static void test_foreign_contents_are_refused_and_kept(void **state)
     vdb_env_memory_destroy(env);
 }
 
+/* Under a long path, too, the message still holds its deepest fact: which byte is bad. */
+static void test_damage_is_named_under_a_long_path(void **state)
+{
+    (void)state;
+    struct vdb_err err = {0};
+    char path[224];
+    char segment[512];
+    memset(path, 'p', sizeof path);
+    path[sizeof path - 1] = '\0';
+    snprintf(segment, sizeof segment, "%s/collections/docs/wal/segment_000000.wal", path);
+    struct vdb_env *env = vdb_env_memory_create();
+    struct vdb_database *database;
+    assert_ok(vdb_database_open(env, path, false, &database, &err), &err);
+    assert_ok(create(database, "docs", &err), &err);
+    assert_ok(put_one(database, "docs", 1, &err), &err);
+    vdb_database_close(database);
+    assert_true(vdb_env_memory_flip(env, segment, 80, 1));
+    assert_fails(vdb_database_open(env, path, false, &database, &err), VDB_CORRUPT, &err,
+                 "replay segment_000000.wal: record at byte 64: checksum mismatch");
+    vdb_env_memory_destroy(env);
+}
+
 static void test_renamed_collection_is_refused(void **state)
 {
     (void)state;
@@ -219,6 +241,105 @@ static void test_drop_while_in_use(void **state)
     assert_fails(put_one(database, "docs", 1, &err), VDB_NOT_FOUND, &err, "docs");
     vdb_database_close(database);
     vdb_env_memory_destroy(env);
+}
+
+/* Who still holds a collection of a closed database neither writes to it nor touches what others write there. */
+static void test_reference_outlives_the_close(void **state)
+{
+    (void)state;
+    struct vdb_err err = {0};
+    struct vdb_env *env = vdb_env_memory_create();
+    struct vdb_database *database;
+    struct vdb_collection *held;
+    struct vdb_hits hits;
+    struct vdb_write_result result;
+    struct vdb_id id = {.number = 1};
+    float vector[2] = {8, 1};
+    struct vdb_point point = {.id = {.number = 8}, .vector = vector, .dimension = 2};
+    assert_ok(vdb_database_open(env, "data", false, &database, &err), &err);
+    assert_ok(create(database, "docs", &err), &err);
+    assert_ok(put_one(database, "docs", 1, &err), &err);
+    assert_ok(vdb_database_get(database, "docs", &held, &err), &err);
+    vdb_database_close(database);
+
+    assert_ok(vdb_database_open(env, "data", true, &database, &err), &err);
+    for (uint64_t n = 2; n <= 5; n++) {
+        assert_ok(put_one(database, "docs", n, &err), &err);
+    }
+    assert_fails(vdb_collection_upsert(held, &point, 1, &result, &err), VDB_NOT_FOUND, &err, "closed");
+    assert_ok(vdb_collection_get(held, &id, 1, &hits, &err), &err);
+    assert_int_equal(hits.count, 1);
+    free(hits.hits);
+    vdb_collection_unref(held);
+    vdb_env_memory_crash(env, UINT64_MAX);
+    vdb_database_close(database);
+
+    assert_ok(vdb_database_open(env, "data", true, &database, &err), &err);
+    assert_int_equal(count_in(database, "docs"), 5);
+    vdb_database_close(database);
+    vdb_env_memory_destroy(env);
+}
+
+/* A drop that reports a failure must not have removed files of a directory that may get its name back. */
+static void test_power_cut_after_a_drop_that_failed(void **state)
+{
+    (void)state;
+    bool dropped = false;
+    for (uint64_t n = 1; !dropped; n++) {
+        for (uint64_t seed = 1; seed < 64; seed++) {
+            struct vdb_err err = {0};
+            struct vdb_database *database;
+            struct vdb_env *env = vdb_env_memory_create();
+            assert_ok(vdb_database_open(env, "data", false, &database, &err), &err);
+            assert_ok(create(database, "x", &err), &err);
+            assert_ok(put_one(database, "x", 1, &err), &err);
+            vdb_env_memory_fail_at(env, n, VDB_IO, false, seed);
+            dropped = vdb_database_drop(database, "x", &err) == VDB_OK;
+            vdb_env_memory_fail_at(env, 0, VDB_OK, false, 0);
+            vdb_database_close(database);
+            vdb_env_memory_crash(env, seed);
+            if (vdb_database_open(env, "data", true, &database, &err) != VDB_OK) {
+                fail_msg("operation %d, seed %d: does not open: %s", (int)n, (int)seed, err.text);
+            }
+            if (put_one(database, "x", 2, &err) == VDB_OK) {
+                assert_false(dropped);
+                assert_int_equal(count_in(database, "x"), 2);
+            }
+            vdb_database_close(database);
+            vdb_env_memory_destroy(env);
+        }
+    }
+}
+
+/* What failed once succeeds at the next try, without a new open. */
+static void test_create_again_after_a_failure(void **state)
+{
+    (void)state;
+    bool created = false;
+    uint64_t n = 1;
+    for (; !created; n++) {
+        struct vdb_err err = {0};
+        char names[64];
+        struct vdb_database *database;
+        struct vdb_env *env = vdb_env_memory_create();
+        assert_ok(vdb_database_open(env, "data", false, &database, &err), &err);
+        vdb_env_memory_fail_at(env, n, VDB_IO, false, n);
+        created = create(database, "x", &err) == VDB_OK;
+        vdb_env_memory_fail_at(env, 0, VDB_OK, false, 0);
+        if (!created) {
+            assert_ok(create(database, "x", &err), &err);
+        }
+        assert_ok(put_one(database, "x", 1, &err), &err);
+        vdb_database_close(database);
+        vdb_env_memory_crash(env, n);
+        assert_ok(vdb_database_open(env, "data", true, &database, &err), &err);
+        names_of(database, names, sizeof names);
+        assert_string_equal(names, "x");
+        assert_int_equal(count_in(database, "x"), 1);
+        vdb_database_close(database);
+        vdb_env_memory_destroy(env);
+    }
+    assert_true(n > 10);
 }
 
 /* What the last acknowledged step promised about collection "x". */
@@ -299,6 +420,48 @@ static void test_crash_at_every_operation(void **state)
     print_message("%d crashes around create and drop\n", (int)cases);
 }
 
+/* A kill leaves renames that nobody synced. The next process shows what they made, so it must also keep it. */
+static void test_power_cut_after_a_kill_and_a_reopen(void **state)
+{
+    (void)state;
+    struct vdb_env *env = vdb_env_memory_create();
+    (void)run_steps(env);
+    uint64_t operations = vdb_env_memory_operations(env);
+    vdb_env_memory_destroy(env);
+    for (uint64_t n = 1; n <= operations; n++) {
+        for (uint64_t seed = 0; seed < 24; seed++) {
+            struct vdb_err err = {0};
+            struct vdb_database *database;
+            char names[64];
+            env = vdb_env_memory_create();
+            assert_ok(vdb_env_mkdirs(env, "data", &err), &err);
+            vdb_env_memory_fail_at(env, n, VDB_IO, true, seed);
+            (void)run_steps(env);
+            vdb_env_memory_fail_at(env, 0, VDB_OK, false, 0);
+            vdb_env_memory_crash(env, UINT64_MAX);
+            assert_ok(vdb_database_open(env, "data", false, &database, &err), &err);
+            names_of(database, names, sizeof names);
+            bool exists = strcmp(names, "x") == 0;
+            if (exists) {
+                assert_ok(put_one(database, "x", 9, &err), &err);
+            }
+            uint64_t points = exists ? count_in(database, "x") : 0;
+            vdb_database_close(database);
+            vdb_env_memory_crash(env, seed);
+            if (vdb_database_open(env, "data", true, &database, &err) != VDB_OK) {
+                fail_msg("operation %d, seed %d: does not open: %s", (int)n, (int)seed, err.text);
+            }
+            names_of(database, names, sizeof names);
+            if (exists != (strcmp(names, "x") == 0)) {
+                fail_msg("operation %d, seed %d: x %s", (int)n, (int)seed, exists ? "is lost" : "came back");
+            }
+            assert_true(!exists || count_in(database, "x") == points);
+            vdb_database_close(database);
+            vdb_env_memory_destroy(env);
+        }
+    }
+}
+
 int main(void)
 {
     vdb_log_set_level(VDB_LOG_OFF);
@@ -307,9 +470,14 @@ int main(void)
         cmocka_unit_test(test_illegal_names_and_schemas),
         cmocka_unit_test(test_second_open_is_refused),
         cmocka_unit_test(test_foreign_contents_are_refused_and_kept),
+        cmocka_unit_test(test_damage_is_named_under_a_long_path),
         cmocka_unit_test(test_renamed_collection_is_refused),
         cmocka_unit_test(test_drop_while_in_use),
+        cmocka_unit_test(test_reference_outlives_the_close),
+        cmocka_unit_test(test_power_cut_after_a_drop_that_failed),
+        cmocka_unit_test(test_create_again_after_a_failure),
         cmocka_unit_test(test_crash_at_every_operation),
+        cmocka_unit_test(test_power_cut_after_a_kill_and_a_reopen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -244,7 +244,6 @@ static void test_one_fault_at_every_operation(void **state)
         unsigned scratch[IDS];
         unsigned acknowledged = 0;
         bool failed = false;
-        uint64_t before = vdb_env_memory_operations(env);
         vdb_env_memory_fail_at(env, n, n % 2 == 0 ? VDB_IO : VDB_NO_SPACE, false, n);
         vdb_status open_status = vdb_store_open(env, "c", &options, &store, &err);
         for (unsigned b = 1; open_status == VDB_OK && b <= BATCHES; b++) {
@@ -262,7 +261,7 @@ static void test_one_fault_at_every_operation(void **state)
                 assert_memory_equal(by_id, model.by_id[acknowledged], sizeof by_id);
             }
         }
-        bool reached = vdb_env_memory_operations(env) - before >= n;
+        bool reached = vdb_env_memory_operations(env) >= n; /* fail_at began the count anew */
         vdb_store_close(store, true);
         vdb_buf_fini(&payload);
         vdb_env_memory_fail_at(env, 0, VDB_OK, false, 0);

@@ -14,6 +14,7 @@ struct image {
     struct vdb_buf buf;
     uint64_t ends[16]; /* where record i ends */
     size_t count;
+    uint32_t key;
 };
 
 /* Builds a segment in groups: every record of group g says that all groups before g are durable (W4). */
@@ -22,6 +23,7 @@ static void build(struct image *image, const size_t *group_sizes, size_t groups)
     uint8_t bytes[VDB_WAL_HEADER_BYTES];
     uint32_t crc = vdb_wal_header_encode(&header, bytes);
     memset(image, 0, sizeof *image);
+    image->key = crc;
     vdb_buf_put(&image->buf, bytes, sizeof bytes);
     uint64_t seq = header.first_seq;
     for (size_t g = 0; g < groups; g++) {
@@ -32,7 +34,7 @@ static void build(struct image *image, const size_t *group_sizes, size_t groups)
             size_t at = image->buf.bytes;
             vdb_wal_record_put(&image->buf, seq, 1000 + seq, VDB_WAL_BATCH, payload,
                                (uint32_t)length - (uint32_t)i);
-            crc = vdb_wal_record_seal(image->buf.data + at, NUMBER, at, crc, durable);
+            crc = vdb_wal_record_seal(image->buf.data + at, image->key, at, crc, durable);
             image->ends[image->count++] = image->buf.bytes;
             seq++;
         }
@@ -131,7 +133,7 @@ static void test_chain_refuses_foreign_records(void **state)
     size_t first = image.ends[0] - VDB_WAL_HEADER_BYTES;
     uint8_t *second = image.buf.data + image.ends[0];
     /* Re-seal the second record in its place with a wrong predecessor. */
-    vdb_wal_record_seal(second, NUMBER, VDB_WAL_HEADER_BYTES + first, 12345, image.ends[0]);
+    vdb_wal_record_seal(second, image.key, VDB_WAL_HEADER_BYTES + first, 12345, image.ends[0]);
     assert_ok(scan(image.buf.data, image.buf.bytes, &out, &err), &err);
     assert_int_equal(out.end, VDB_WAL_END_DAMAGED);
     assert_string_equal(out.reason, "does not chain to the record before");
@@ -148,14 +150,14 @@ static void test_length_is_bound_to_its_place(void **state)
     const char *reason = NULL;
     build(&image, (size_t[]){2}, 1);
     assert_true(
-        vdb_wal_record_at(image.buf.data, image.buf.bytes, VDB_WAL_HEADER_BYTES, NUMBER, &record, &reason));
-    assert_false(
-        vdb_wal_record_at(image.buf.data, image.buf.bytes, VDB_WAL_HEADER_BYTES, NUMBER + 1, &record, &reason));
+        vdb_wal_record_at(image.buf.data, image.buf.bytes, VDB_WAL_HEADER_BYTES, image.key, &record, &reason));
+    assert_false(vdb_wal_record_at(image.buf.data, image.buf.bytes, VDB_WAL_HEADER_BYTES, image.key + 1, &record,
+                                   &reason));
     assert_string_equal(reason, "length check mismatch");
     size_t total = image.ends[0] - VDB_WAL_HEADER_BYTES;
     memmove(image.buf.data + VDB_WAL_HEADER_BYTES + 8, image.buf.data + VDB_WAL_HEADER_BYTES, total);
-    assert_false(
-        vdb_wal_record_at(image.buf.data, image.buf.bytes, VDB_WAL_HEADER_BYTES + 8, NUMBER, &record, &reason));
+    assert_false(vdb_wal_record_at(image.buf.data, image.buf.bytes, VDB_WAL_HEADER_BYTES + 8, image.key, &record,
+                                   &reason));
     vdb_buf_fini(&image.buf);
 }
 

@@ -3,6 +3,7 @@
 
 JOBS ?= $(shell nproc)
 SECONDS ?= 60
+STATES ?= 1000000
 PREFIX ?= /usr/local
 INPUT ?=
 FUZZ ?=
@@ -30,7 +31,7 @@ PRODUCTS := --target vecdb_program vecdb_server_program vecdb_shared vecdb_stati
 compile = cmake --preset $(1) $(2) && cmake --build --preset $(1) --parallel $(JOBS) $(3)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test asan tsan clang coverage lint format fuzz bench neon bench-micro install clean
+.PHONY: help build demo test crash asan tsan clang coverage lint format fuzz bench neon bench-micro install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +49,13 @@ test: ## Build and run every test (VECDB_CPU=scalar|avx2|avx512 picks the kernel
 	@tools/setup build test
 	$(call compile,release)
 	tools/run_tests release
+
+CRASH_TESTS := test_store_crash test_store_kill test_store_power test_store_faults test_store_damage test_backup
+
+crash: ## The store's crash sweeps in their long form: STATES=1000000 power cuts, kills everywhere
+	@tools/setup build test
+	$(call compile,release,,--target $(CRASH_TESTS))
+	@for test in $(CRASH_TESTS); do VECDB_CRASH_STATES=$(STATES) build/release/tests/$$test || exit 1; done
 
 asan: ## The same tests under the address and undefined behaviour sanitizers
 	@tools/setup build test

@@ -11,7 +11,7 @@ set_target_properties(vecdb_static PROPERTIES OUTPUT_NAME vecdb LINKER_LANGUAGE 
 foreach(target vecdb_shared vecdb_static)
   target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/include>
                                               $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-  target_link_libraries(${target} PRIVATE Threads::Threads m)
+  target_link_libraries(${target} PRIVATE Threads::Threads PkgConfig::LZ4 m)
 endforeach()
 
 # The .pc file finds its prefix from its own place, so that `cmake --install --prefix` anywhere is right.

@@ -4,7 +4,8 @@
  *     vecdb *db;
  *     if (vecdb_open("./data", NULL, &db, &err) != VECDB_OK) { puts(err.message); return 1; }
  *
- * 1 Basics   2 Open and close   3 Collections   4 Points   5 Search   6 Statistics
+ * 1 Basics   2 Open and close   3 Collections   4 Points   5 Search   6 Storage   7 Snapshots and backup
+ * 8 Statistics
  *
  * The directory you open here is the same one that `vecdb-server` serves and the `vecdb` command reads. One
  * process has it open at a time; any number of threads of that process may use the handle at once.
@@ -69,11 +70,15 @@ typedef struct vecdb vecdb;
 
 /* Zero-initialise; 0 means the default. */
 typedef struct vecdb_options {
-    int must_exist; /* 1: VECDB_NOT_FOUND instead of creating the directory */
+    int must_exist;            /* 1: VECDB_NOT_FOUND instead of creating the directory */
+    int no_maintenance;        /* 1: no thread of the library's own; see section 6 */
+    uint64_t checkpoint_bytes; /* written since the last checkpoint, that ask for the next; default 64 MiB */
+    uint64_t compact_bytes_per_second; /* of background compactions; default 200,000,000 */
 } vecdb_options;
 
 /* Opens the data directory at `path`, creating it when missing, and recovers what an earlier process
- * acknowledged. options may be NULL. Errors: BUSY (in use), CORRUPT (names file and offset), VERSION, IO, INVALID
+ * acknowledged. options may be NULL. A thread of the library's own then checkpoints and compacts (section 6), unless
+ * no_maintenance says not to. Errors: BUSY (in use), CORRUPT (names file and offset), VERSION, IO, INVALID
  * (VECDB_CPU). */
 VECDB_API vecdb_status vecdb_open(const char *path, const vecdb_options *options, vecdb **out, vecdb_error *err);
 
@@ -111,6 +116,26 @@ typedef struct vecdb_collection_info {
     uint64_t last_seq;     /* sequence number of the newest visible write */
     uint64_t memory_bytes; /* held for rows, ids and metadata */
     uint64_t log_bytes;    /* write-ahead log on disk */
+    uint64_t dead;         /* rows in memory and segments that were deleted or replaced */
+    /* Segments: rows that checkpoints have written (section 6). */
+    uint64_t segments;
+    uint64_t segment_rows;  /* live and dead */
+    uint64_t segment_dead;  /* deleted or replaced since, not compacted away yet */
+    uint64_t segment_bytes; /* on disk */
+    uint64_t
+        segment_live_bytes;  /* the share of live rows in it: segment_bytes / this is the space amplification */
+    uint64_t checkpoint_seq; /* the segments hold all writes up to it, the log those after */
+    int compaction_due;      /* 1: the background would compact */
+    /* Since this handle was opened. */
+    uint64_t checkpoints;
+    uint64_t compactions;
+    uint64_t bytes_compacted; /* written by them */
+    /* What opening found in the log. */
+    uint64_t recovered_files;   /* log files read */
+    uint64_t recovered_batches; /* replayed */
+    uint64_t recovered_bytes;   /* read */
+    uint64_t torn_bytes_cut;    /* of a write that was never acknowledged */
+    uint64_t recovery_ns;       /* of the whole opening */
 } vecdb_collection_info;
 
 /* Durable when it returns. Errors: EXISTS, INVALID, LIMIT, UNSUPPORTED (the index). */
@@ -231,7 +256,113 @@ VECDB_API vecdb_status vecdb_search(vecdb *db, const char *collection, const vec
 /* How a search result came about; zeros for a result of vecdb_get. */
 VECDB_API const vecdb_explain *vecdb_result_explain(const vecdb_result *result);
 
-/* ---- 6 Statistics --------------------------------------------------------------------------------------------
+/* Visits every live point once, as of one moment, in no particular order; writes go on. */
+typedef struct vecdb_scan_options {
+    /* Nonzero ends the scan with VECDB_CANCELLED. What `point` reaches is valid until visit returns. */
+    int (*visit)(void *ctx, const vecdb_hit *point);
+    void *ctx;
+    int without_vector;   /* 1: point->vector is NULL */
+    int without_metadata; /* 1: point->metadata is NULL */
+} vecdb_scan_options;
+
+VECDB_API vecdb_status vecdb_scan(vecdb *db, const char *collection, const vecdb_scan_options *options,
+                                  vecdb_error *err);
+
+/* ---- 6 Storage -----------------------------------------------------------------------------------------------
+ */
+
+/* A write goes to the log (on disk) and to memory. A checkpoint writes what memory holds to a segment, which never
+ * changes again, and drops the log before it: memory gets free, and the next opening has less to replay. A deleted or
+ * replaced row stays in its segment, dead, until a compaction writes the segment's live rows to a new one.
+ *
+ * Both happen by themselves: a checkpoint when vecdb_options.checkpoint_bytes have been written, compactions when
+ * segments of about one size pile up (four of them) or a third of one is dead. The calls here do it now, for those who
+ * switched that off or do not want to wait. Reads and writes go on beside all of them. */
+VECDB_API vecdb_status vecdb_checkpoint(vecdb *db, const char *collection, vecdb_error *err);
+
+/* Told how far long work is; nonzero cancels it (VECDB_CANCELLED; nothing is lost). `collection` is the one that is
+ * worked on; done and total count rows (compact) or collections (backup). */
+typedef int vecdb_progress_fn(void *ctx, const char *collection, uint64_t done, uint64_t total);
+
+/* Zero-initialise. */
+typedef struct vecdb_compact_options {
+    int full;                    /* 1: all segments into one; 0: those that the background would take */
+    uint64_t bytes_per_second;   /* of writing; 0: as fast as the disk takes it */
+    vecdb_progress_fn *progress; /* NULL: none */
+    void *ctx;
+} vecdb_compact_options;
+
+typedef struct vecdb_compact_result {
+    uint64_t segments; /* that went in; 0: there was nothing to do */
+    uint64_t rows_before;
+    uint64_t rows_after;
+    uint64_t bytes_before;
+    uint64_t bytes_after;
+} vecdb_compact_result;
+
+/* Compacts what is in segments (what is in memory gets there by a checkpoint). options may be NULL, result too. */
+VECDB_API vecdb_status vecdb_compact(vecdb *db, const char *collection, const vecdb_compact_options *options,
+                                     vecdb_compact_result *result, vecdb_error *err);
+
+typedef struct vecdb_segment_info {
+    uint32_t number; /* as in its files' names: vectors/vectors_NNNNNN.bin, meta/meta_NNNNNN.bin */
+    uint32_t rows;   /* live and dead */
+    uint32_t dead;
+    uint64_t vector_bytes;
+    uint64_t metadata_bytes; /* ids and metadata */
+} vecdb_segment_info;
+
+/* *out is an array of *count segments, oldest first, yours to free with vecdb_free. */
+VECDB_API vecdb_status vecdb_list_segments(vecdb *db, const char *collection, vecdb_segment_info **out,
+                                           size_t *count, vecdb_error *err);
+
+typedef struct vecdb_verify_result {
+    uint64_t collections;
+    uint64_t snapshots;
+    uint64_t files;
+    uint64_t bytes;
+    uint64_t points;
+} vecdb_verify_result;
+
+/* Reads again and checks every byte of one collection (NULL: of all): segments, log and manifest, and its snapshots.
+ * VECDB_CORRUPT names the first file and byte that is not what was written; *result then says how far it came. result
+ * may be NULL. */
+VECDB_API vecdb_status vecdb_verify(vecdb *db, const char *collection, vecdb_verify_result *result,
+                                    vecdb_error *err);
+
+/* ---- 7 Snapshots and backup ----------------------------------------------------------------------------------
+ */
+
+typedef struct vecdb_snapshot_info {
+    char name[65];
+    uint64_t seq;        /* of the last write in it */
+    uint64_t created_us; /* microseconds since 1970 */
+    uint64_t points;
+    uint64_t bytes; /* of its files; shared with the collection until a compaction drops them there */
+} vecdb_snapshot_info;
+
+/* Keeps the collection's present state under a name ([A-Za-z0-9][A-Za-z0-9_.-]{0,63}) in the same data directory.
+ * Costs a checkpoint and hard links. out may be NULL. Errors: EXISTS (the name is taken). */
+VECDB_API vecdb_status vecdb_snapshot_create(vecdb *db, const char *collection, const char *name,
+                                             vecdb_snapshot_info *out, vecdb_error *err);
+
+/* *out is an array of *count entries in name order, yours to free with vecdb_free. */
+VECDB_API vecdb_status vecdb_snapshot_list(vecdb *db, const char *collection, vecdb_snapshot_info **out,
+                                           size_t *count, vecdb_error *err);
+VECDB_API vecdb_status vecdb_snapshot_delete(vecdb *db, const char *collection, const char *name,
+                                             vecdb_error *err);
+
+/* Makes `to`, which is missing or an empty directory, a data directory with one collection as it was when the snapshot
+ * was made. Every block is checked on the way; `to` opens only if all of it was written. */
+VECDB_API vecdb_status vecdb_restore_snapshot(vecdb *db, const char *collection, const char *snapshot,
+                                              const char *to, vecdb_error *err);
+
+/* The same with the present state of all collections, each as of a moment of its own during the call; writes go on.
+ * progress may be NULL. */
+VECDB_API vecdb_status vecdb_backup(vecdb *db, const char *to, vecdb_progress_fn *progress, void *ctx,
+                                    vecdb_error *err);
+
+/* ---- 8 Statistics --------------------------------------------------------------------------------------------
  */
 
 typedef struct vecdb_stats {
@@ -245,9 +376,19 @@ typedef struct vecdb_stats {
     uint64_t searches;           /* since open */
     uint64_t distances_computed; /* since open */
     uint64_t recovered_batches;  /* replayed at open */
+    uint64_t recovered_bytes;    /* of logs, read at open */
     uint64_t recovery_ns;
     uint64_t torn_bytes_cut; /* unacknowledged tail bytes cut at open */
-    const char *cpu;         /* "scalar", "avx2" or "avx512": the kernels in use */
+    uint64_t segments;
+    uint64_t segment_rows; /* live and dead */
+    uint64_t segment_dead;
+    uint64_t segment_bytes;
+    uint64_t segment_live_bytes;    /* the share of live rows: segment_bytes / this is the space amplification */
+    uint64_t compaction_debt_bytes; /* segments of the collections in which a compaction is due */
+    uint64_t checkpoints;           /* since open */
+    uint64_t compactions;           /* since open */
+    uint64_t bytes_compacted;       /* written by them */
+    const char *cpu;                /* "scalar", "avx2" or "avx512": the kernels in use */
 } vecdb_stats;
 
 VECDB_API void vecdb_get_stats(vecdb *db, vecdb_stats *out);

@@ -9,13 +9,24 @@
 
 struct vecdb {
     struct vdb_database *database;
+    char *path; /* as it was opened */
 };
 
 /* Copies an outcome to the user's error (may be NULL) and returns it as a public status. */
 vecdb_status vdb_api_report(vdb_status status, const struct vdb_err *from, vecdb_error *to);
 
-/* Takes ownership of hits->hits and of one reference to the collection, which keeps what the hits point to alive.
- * On failure both are released. */
+/* A reference to the collection of that name; NULL names none. */
+vdb_status vdb_api_get(vecdb *db, const char *name, struct vdb_collection **out,
+                       struct vdb_err *err) VDB_MUST_CHECK;
+
+/* What a collection's segments hold (storage_calls.c). */
+struct vdb_storage_calls_sizes {
+    uint64_t segment_live_bytes;
+    uint64_t debt_bytes;
+};
+void vdb_storage_calls_measure(struct vdb_collection *collection, struct vdb_storage_calls_sizes *out);
+
+/* Takes ownership of the hits and of one reference to the collection. On failure both are released. */
 vdb_status vdb_result_create(struct vdb_collection *collection, struct vdb_hits *hits, bool with_vector,
                              bool with_metadata, vecdb_result **out, struct vdb_err *err) VDB_MUST_CHECK;
 

@@ -1,5 +1,5 @@
-/* result.c: the list of points that get and search hand out. Its pointers reach into the collection's rows, which
- * never change or move; the result's reference keeps them alive, also past a drop of the collection. */
+/* result.c: the list of points that get and search hand out. Its pointers reach into the view that answered, whose rows
+ * never change or move; the result holds it, also past a drop of the collection. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -8,6 +8,7 @@
 
 struct vecdb_result {
     struct vdb_collection *collection;
+    struct vdb_hits from; /* what the pointers in `hits` reach into */
     vecdb_hit *hits;
     size_t count;
     vecdb_explain explain;
@@ -32,14 +33,14 @@ vdb_status vdb_result_create(struct vdb_collection *collection, struct vdb_hits 
     if (result == NULL || list == NULL) {
         free(result);
         free(list);
-        free(hits->hits);
+        vdb_hits_fini(hits);
         vdb_collection_unref(collection);
         return vdb_err_no_memory(err, "a result");
     }
     for (size_t i = 0; i < hits->count; i++) {
         const struct vdb_hit *hit = &hits->hits[i];
         list[i] = (vecdb_hit){
-            .id = {hit->id->text, hit->id->text_bytes, hit->id->number},
+            .id = {hit->id.text, hit->id.text_bytes, hit->id.number},
             .score = hit->score,
             .vector = with_vector ? hit->vector : NULL,
             .dimension = vdb_collection_schema(collection)->dimension,
@@ -47,9 +48,8 @@ vdb_status vdb_result_create(struct vdb_collection *collection, struct vdb_hits 
             .metadata_bytes = with_metadata ? hit->metadata.bytes : 0,
         };
     }
-    *result = (vecdb_result){.collection = collection, .hits = list, .count = hits->count};
+    *result = (vecdb_result){.collection = collection, .from = *hits, .hits = list, .count = hits->count};
     fill_explain(&result->explain, &hits->explain);
-    free(hits->hits);
     *out = result;
     return VDB_OK;
 }
@@ -72,6 +72,7 @@ const vecdb_explain *vecdb_result_explain(const vecdb_result *result)
 void vecdb_result_free(vecdb_result *result)
 {
     if (result != NULL) {
+        vdb_hits_fini(&result->from);
         vdb_collection_unref(result->collection);
         free(result->hits);
         free(result);

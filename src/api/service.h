@@ -38,7 +38,9 @@ struct vdb_service {
     const struct vdb_service_ops *ops;
 };
 
-/* Opens the data directory at path and serves it from this process. Released by ops->destroy. */
-vecdb_status vdb_service_local_open(const char *path, struct vdb_service **out, vecdb_error *err);
+/* Opens the data directory at path (vecdb_open; options may be NULL) and serves it from this process. Released by
+ * ops->destroy. */
+vecdb_status vdb_service_local_open(const char *path, const vecdb_options *options, struct vdb_service **out,
+                                    vecdb_error *err);
 
 #endif

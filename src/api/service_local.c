@@ -95,7 +95,8 @@ static const struct vdb_service_ops local_ops = {
     .destroy = local_destroy,
 };
 
-vecdb_status vdb_service_local_open(const char *path, struct vdb_service **out, vecdb_error *err)
+vecdb_status vdb_service_local_open(const char *path, const vecdb_options *options, struct vdb_service **out,
+                                    vecdb_error *err)
 {
     struct local_service *service = vdb_calloc(1, sizeof *service);
     if (service == NULL) {
@@ -103,7 +104,7 @@ vecdb_status vdb_service_local_open(const char *path, struct vdb_service **out, 
         return vdb_api_report(vdb_err_no_memory(&inner, "a service"), &inner, err);
     }
     service->base.ops = &local_ops;
-    vecdb_status status = vecdb_open(path, NULL, &service->db, err);
+    vecdb_status status = vecdb_open(path, options, &service->db, err);
     if (status != VECDB_OK) {
         free(service);
         return status;

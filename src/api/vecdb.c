@@ -8,6 +8,7 @@
 
 #include "base/limits.h"
 #include "base/mem.h"
+#include "collection/maintain.h"
 #include "database_handle.h"
 #include "distance/cpu.h"
 
@@ -49,20 +50,34 @@ vecdb_status vdb_api_report(vdb_status status, const struct vdb_err *from, vecdb
     return (vecdb_status)status;
 }
 
+static vdb_status open_database(const char *path, const vecdb_options *options, vecdb *db, struct vdb_err *err)
+{
+    VDB_TRY(vdb_cpu_check(err));
+    if (path == NULL) {
+        return vdb_err_set(err, VDB_INVALID, "path: no data directory given");
+    }
+    db->path = vdb_strndup(path, strlen(path));
+    if (db->path == NULL) {
+        return vdb_err_no_memory(err, "a path");
+    }
+    VDB_TRY(vdb_database_open(vdb_env_posix(), path, options->must_exist != 0, &db->database, err));
+    if (options->no_maintenance != 0) {
+        return VDB_OK;
+    }
+    const struct vdb_maintain_options maintain = {.checkpoint_bytes = options->checkpoint_bytes,
+                                                  .compact_bytes_per_second = options->compact_bytes_per_second};
+    return vdb_database_maintain(db->database, &maintain, err);
+}
+
 vecdb_status vecdb_open(const char *path, const vecdb_options *options, vecdb **out, vecdb_error *err)
 {
+    const vecdb_options defaults = {0};
     struct vdb_err inner = {0};
-    vdb_status status = vdb_cpu_check(&inner);
-    struct vecdb *db = vdb_calloc(1, sizeof *db);
-    if (status == VDB_OK && db == NULL) {
-        status = vdb_err_no_memory(&inner, "a database handle");
-    }
-    if (status == VDB_OK) {
-        status = vdb_database_open(vdb_env_posix(), path, options != NULL && options->must_exist != 0,
-                                   &db->database, &inner);
-    }
+    vecdb *db = vdb_calloc(1, sizeof *db);
+    vdb_status status = db != NULL ? open_database(path, options != NULL ? options : &defaults, db, &inner)
+                                   : vdb_err_no_memory(&inner, "a database handle");
     if (status != VDB_OK) {
-        free(db);
+        vecdb_close(db);
         return vdb_api_report(status, &inner, err);
     }
     *out = db;
@@ -73,8 +88,16 @@ void vecdb_close(vecdb *db)
 {
     if (db != NULL) {
         vdb_database_close(db->database);
+        free(db->path);
         free(db);
     }
+}
+
+vdb_status vdb_api_get(vecdb *db, const char *name, struct vdb_collection **out, struct vdb_err *err)
+{
+    *out = NULL;
+    return name != NULL ? vdb_database_get(db->database, name, out, err)
+                        : vdb_err_set(err, VDB_INVALID, "collection: no name given");
 }
 
 void vecdb_free(void *memory)
@@ -113,26 +136,42 @@ vecdb_status vecdb_drop_collection(vecdb *db, const char *name, vecdb_error *err
 static void fill_info(struct vdb_collection *collection, vecdb_collection_info *out)
 {
     const struct vdb_schema *schema = vdb_collection_schema(collection);
-    struct vdb_memtable_stats rows;
     struct vdb_store_stats store;
-    vdb_memtable_get_stats(vdb_store_memtable(vdb_collection_store(collection)), &rows);
     vdb_store_get_stats(vdb_collection_store(collection), &store);
     memset(out, 0, sizeof *out);
     snprintf(out->name, sizeof out->name, "%s", schema->name);
     snprintf(out->index, sizeof out->index, "%s", schema->index);
     out->dimension = schema->dimension;
     out->metric = (vecdb_metric)schema->metric;
-    out->count = rows.live;
-    out->last_seq = rows.last_seq;
-    out->memory_bytes = rows.memory_bytes;
+    out->count = store.points;
+    out->last_seq = store.seq;
+    out->memory_bytes = store.memory_bytes;
     out->log_bytes = store.wal.log_bytes;
+    out->dead = store.dead;
+    out->segments = store.segments;
+    out->segment_rows = store.segment_rows;
+    out->segment_dead = store.segment_dead;
+    out->segment_bytes = store.segment_bytes;
+    out->checkpoint_seq = store.checkpoint_seq;
+    out->checkpoints = store.checkpoints;
+    out->compactions = store.compactions;
+    out->bytes_compacted = store.bytes_compacted;
+    out->recovered_files = store.recovery.segments;
+    out->recovered_batches = store.recovery.records;
+    out->recovered_bytes = store.recovery.bytes;
+    out->torn_bytes_cut = store.recovery.torn_bytes_cut;
+    out->recovery_ns = store.recovery_ns;
+    struct vdb_storage_calls_sizes sizes;
+    vdb_storage_calls_measure(collection, &sizes);
+    out->segment_live_bytes = sizes.segment_live_bytes;
+    out->compaction_due = sizes.debt_bytes > 0;
 }
 
 vecdb_status vecdb_get_collection(vecdb *db, const char *name, vecdb_collection_info *out, vecdb_error *err)
 {
     struct vdb_err inner = {0};
     struct vdb_collection *collection;
-    vdb_status status = vdb_database_get(db->database, name, &collection, &inner);
+    vdb_status status = vdb_api_get(db, name, &collection, &inner);
     if (status == VDB_OK) {
         fill_info(collection, out);
         vdb_collection_unref(collection);
@@ -213,7 +252,7 @@ vecdb_status vecdb_upsert(vecdb *db, const char *name, const vecdb_point *points
     struct vdb_point *list = NULL;
     vdb_status status;
     VDB_CHECK(check_array(points, count, "points", &inner));
-    VDB_CHECK(vdb_database_get(db->database, name, &collection, &inner));
+    VDB_CHECK(vdb_api_get(db, name, &collection, &inner));
     list = vdb_calloc(count, sizeof *list);
     if (list == NULL) {
         status = vdb_err_no_memory(&inner, "a batch");
@@ -243,7 +282,7 @@ vecdb_status vecdb_delete(vecdb *db, const char *name, const vecdb_id *ids, size
     struct vdb_id *list = NULL;
     vdb_status status;
     VDB_CHECK(copy_ids(ids, count, &list, &inner));
-    VDB_CHECK(vdb_database_get(db->database, name, &collection, &inner));
+    VDB_CHECK(vdb_api_get(db, name, &collection, &inner));
     status = vdb_collection_delete(collection, list, count, &written, &inner);
 
 cleanup:
@@ -260,7 +299,7 @@ vecdb_status vecdb_get(vecdb *db, const char *name, const vecdb_id *ids, size_t 
     struct vdb_hits hits;
     vdb_status status;
     VDB_CHECK(copy_ids(ids, count, &list, &inner));
-    VDB_CHECK(vdb_database_get(db->database, name, &collection, &inner));
+    VDB_CHECK(vdb_api_get(db, name, &collection, &inner));
     VDB_CHECK(vdb_collection_get(collection, list, count, &hits, &inner));
     status = vdb_result_create(collection, &hits, true, true, out, &inner);
     collection = NULL; /* the result's now */
@@ -283,7 +322,7 @@ vecdb_status vecdb_count(vecdb *db, const char *name, const char *filter, size_t
 {
     struct vdb_err inner = {0};
     struct vdb_collection *collection = NULL;
-    vdb_status status = vdb_database_get(db->database, name, &collection, &inner);
+    vdb_status status = vdb_api_get(db, name, &collection, &inner);
     if (status == VDB_OK) {
         status = vdb_collection_count(collection, filter_text(filter, filter_bytes), out, &inner);
         vdb_collection_unref(collection);
@@ -304,7 +343,7 @@ vecdb_status vecdb_search(vecdb *db, const char *name, const vecdb_search_reques
     };
     struct vdb_hits hits;
     vdb_status status;
-    VDB_CHECK(vdb_database_get(db->database, name, &collection, &inner));
+    VDB_CHECK(vdb_api_get(db, name, &collection, &inner));
     VDB_CHECK(vdb_collection_search(collection, &search, &hits, &inner));
     status = vdb_result_create(collection, &hits, request->with_vector != 0, request->without_metadata == 0, out,
                                &inner);
@@ -320,7 +359,25 @@ cleanup:
 void vecdb_get_stats(vecdb *db, vecdb_stats *out)
 {
     struct vdb_database_stats stats;
+    struct vdb_collection **list = NULL;
+    struct vdb_storage_calls_sizes sum = {0};
+    uint64_t recovered_bytes = 0;
+    size_t count = 0;
     vdb_database_get_stats(db->database, &stats);
+    if (vdb_database_list(db->database, &list, &count, NULL) != VDB_OK) {
+        count = 0; /* short of memory: what needs the list reads as 0 */
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct vdb_storage_calls_sizes sizes;
+        struct vdb_store_stats store;
+        vdb_storage_calls_measure(list[i], &sizes);
+        vdb_store_get_stats(vdb_collection_store(list[i]), &store);
+        sum.segment_live_bytes += sizes.segment_live_bytes;
+        sum.debt_bytes += sizes.debt_bytes;
+        recovered_bytes += store.recovery.bytes;
+        vdb_collection_unref(list[i]);
+    }
+    free(list);
     *out = (vecdb_stats){
         .collections = stats.collections,
         .points = stats.points,
@@ -332,7 +389,17 @@ void vecdb_get_stats(vecdb *db, vecdb_stats *out)
         .searches = stats.searches,
         .distances_computed = stats.distances_computed,
         .recovered_batches = stats.recovered_batches,
+        .recovered_bytes = recovered_bytes,
         .recovery_ns = stats.recovery_ns,
+        .segments = stats.segments,
+        .segment_rows = stats.segment_rows,
+        .segment_dead = stats.segment_dead,
+        .segment_bytes = stats.segment_bytes,
+        .segment_live_bytes = sum.segment_live_bytes,
+        .compaction_debt_bytes = sum.debt_bytes,
+        .checkpoints = stats.checkpoints,
+        .compactions = stats.compactions,
+        .bytes_compacted = stats.bytes_compacted,
         .torn_bytes_cut = stats.torn_bytes_cut,
         .cpu = vdb_cpu_level_name(vdb_kernels_get()->level),
     };

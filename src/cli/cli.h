@@ -14,13 +14,15 @@ enum { VDB_CLI_EXIT_OK = 0, VDB_CLI_EXIT_FAILED = 1, VDB_CLI_EXIT_USAGE = 2 };
 struct vdb_cli_command {
     const char *name;
     const char *summary; /* one line for `vecdb --help` */
-    /* argv[0..argc) are the words after the command's name; --help is taken care of before. */
+    /* argv[0..argc) are the words after the command's name. */
     vdb_status (*run)(int argc, char *const *argv, struct vdb_err *err);
+    /* --help among the words ends here, not in run; NULL: run sees to it (a command whose verbs have pages). */
     void (*help)(struct vdb_buf *out);
 };
 
 extern const struct vdb_cli_command vdb_knn_command;
 extern const struct vdb_cli_command vdb_cli_cpu_command;
+extern const struct vdb_cli_command vdb_storage_command;
 
 /* The process's exit code for a status. */
 int vdb_cli_exit_code(vdb_status status);

@@ -7,13 +7,14 @@
 
 #include <string.h>
 
-static const struct vdb_cli_command *const commands[] = {&vdb_knn_command, &vdb_cli_cpu_command};
+static const struct vdb_cli_command *const commands[] = {&vdb_knn_command, &vdb_storage_command,
+                                                         &vdb_cli_cpu_command};
 
-enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
+enum { COMMAND_COUNT = sizeof commands / sizeof commands[0], HELP_WORDS_MAX = 8 };
 
 static void put_overview(struct vdb_buf *out)
 {
-    vdb_buf_put_text(out, "vecdb: search vectors from the command line\n"
+    vdb_buf_put_text(out, "vecdb: search and store vectors from the command line\n"
                           "\n"
                           "Usage: vecdb COMMAND [OPTIONS]\n"
                           "\n"
@@ -25,8 +26,9 @@ static void put_overview(struct vdb_buf *out)
         out, "  help      Explain a command: vecdb help knn\n"
              "  version   Print the version\n"
              "\n"
-             "Example: the ten nearest vectors to the first one of a query file\n"
+             "Examples: the ten nearest vectors to the first one of a query file; a durable collection\n"
              "  vecdb knn --dataset base.npy --query queries.npy --row 0\n"
+             "  vecdb storage init --path ./data && vecdb storage insert --path ./data --count 100000\n"
              "\n"
              "Exit codes: 0 fine, 2 wrong input (one line on stderr says what), 1 a failure of the system.\n");
 }
@@ -81,8 +83,19 @@ static vdb_status help(int argc, char *const *argv, struct vdb_buf *out, struct 
     if (command == NULL) {
         return refuse_command(argv[0], err);
     }
-    command->help(out);
-    return VDB_OK;
+    if (command->help != NULL) {
+        command->help(out);
+        return VDB_OK;
+    }
+    /* help COMMAND VERB is COMMAND VERB --help. */
+    static char word[] = "--help";
+    char *words[HELP_WORDS_MAX];
+    int count = 0;
+    for (int i = 1; i < argc && count < HELP_WORDS_MAX - 1; i++) {
+        words[count++] = argv[i];
+    }
+    words[count++] = word;
+    return command->run(count, words, err);
 }
 
 /* Everything that is not a command of the table: help and version. */
@@ -115,7 +128,7 @@ int main(int argc, char **argv)
     command = find_command(argv[1]);
     if (command == NULL) {
         VDB_CHECK(run_word(argv[1], argc - 2, argv + 2, &out, &err));
-    } else if (wants_help(argc - 2, argv + 2)) {
+    } else if (command->help != NULL && wants_help(argc - 2, argv + 2)) {
         command->help(&out);
     } else {
         VDB_CHECK(command->run(argc - 2, argv + 2, &err));

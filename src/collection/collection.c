@@ -9,14 +9,15 @@
 #include "base/mem.h"
 #include "collection_internal.h"
 
-vdb_status vdb_collection_open(struct vdb_env *env, const char *dir, struct vdb_collection **out,
-                               struct vdb_err *err)
+vdb_status vdb_collection_open(struct vdb_env *env, const char *dir, struct vdb_maintainer *maintainer,
+                               struct vdb_collection **out, struct vdb_err *err)
 {
     struct vdb_collection *collection = vdb_calloc(1, sizeof *collection);
     if (collection == NULL) {
         return vdb_err_no_memory(err, "a collection");
     }
     collection->env = env;
+    collection->maintainer = maintainer;
     atomic_init(&collection->refs, 1);
     vdb_rwlock_init(&collection->life);
     collection->dir = vdb_strndup(dir, strlen(dir));
@@ -26,6 +27,9 @@ vdb_status vdb_collection_open(struct vdb_env *env, const char *dir, struct vdb_
         goto cleanup;
     }
     VDB_CHECK(vdb_store_open(env, dir, NULL, &collection->store, err));
+    struct vdb_store_stats stats;
+    vdb_store_get_stats(collection->store, &stats);
+    vdb_collection_note_unsaved(collection, stats.memory_bytes);
     const struct vdb_schema *schema = vdb_store_schema(collection->store);
     collection->index = vdb_index_find(vdb_str_of(schema->index));
     if (collection->index == NULL) {
@@ -68,6 +72,7 @@ void vdb_collection_unref(struct vdb_collection *collection)
 
 void vdb_collection_close(struct vdb_collection *collection)
 {
+    atomic_store_explicit(&collection->closing, true, memory_order_relaxed);
     pthread_rwlock_wrlock(&collection->life);
     if (!collection->closed) {
         collection->closed = true;
@@ -87,6 +92,7 @@ vdb_status vdb_collection_drop(struct vdb_collection *collection, const char *tr
     if (dir == NULL) {
         return vdb_err_no_memory(err, "a path");
     }
+    atomic_store_explicit(&collection->closing, true, memory_order_relaxed);
     pthread_rwlock_wrlock(&collection->life);
     vdb_status status = collection->env->ops->rename(collection->env, collection->dir, dir, err);
     if (status == VDB_OK) {
@@ -94,6 +100,7 @@ vdb_status vdb_collection_drop(struct vdb_collection *collection, const char *tr
         free(collection->dir);
         collection->dir = dir;
     } else {
+        atomic_store_explicit(&collection->closing, false, memory_order_relaxed);
         free(dir);
     }
     pthread_rwlock_unlock(&collection->life);

@@ -9,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
+#include "base/mem.h"
 #include "env/env.h"
 #include "storage/id.h"
 #include "storage/store.h"
@@ -23,17 +24,19 @@ struct vdb_point {
     struct vdb_str metadata; /* a JSON object as the user wrote it; data NULL: none */
 };
 
-/* A point as an answer shows it: borrowed from the collection, valid while the answer holds its reference. */
+/* A point as an answer shows it: borrowed from the answer (struct vdb_hits), valid until that is freed. */
 struct vdb_hit {
-    const struct vdb_id *id;
+    struct vdb_id id;
     const float *vector;
     struct vdb_str metadata;
     double score;
 };
 
-/* Opens the collection in `dir`; the caller gets the one reference. */
-vdb_status vdb_collection_open(struct vdb_env *env, const char *dir, struct vdb_collection **out,
-                               struct vdb_err *err) VDB_MUST_CHECK;
+struct vdb_maintainer; /* maintain.h */
+
+/* Opens the collection in `dir`; the caller gets the one reference. maintainer (NULL: none) is told of writes. */
+vdb_status vdb_collection_open(struct vdb_env *env, const char *dir, struct vdb_maintainer *maintainer,
+                               struct vdb_collection **out, struct vdb_err *err) VDB_MUST_CHECK;
 void vdb_collection_ref(struct vdb_collection *collection);
 /* The last reference frees all; if the drop was settled, it also removes the directory. NULL allowed. */
 void vdb_collection_unref(struct vdb_collection *collection);
@@ -71,6 +74,27 @@ vdb_status vdb_collection_delete(struct vdb_collection *collection, const struct
 vdb_status vdb_collection_write(struct vdb_collection *collection, const void *payload, size_t bytes,
                                 struct vdb_write_result *result, struct vdb_err *err) VDB_MUST_CHECK;
 
+/* Applies records of another collection's log (vdb_store_apply). */
+vdb_status vdb_collection_apply(struct vdb_collection *collection, const struct vdb_wal_record *records,
+                                size_t count, struct vdb_err *err) VDB_MUST_CHECK;
+
+/* ---- maintain.c ---- each refuses with VDB_NOT_FOUND once the collection was dropped or closed */
+
+vdb_status vdb_collection_checkpoint(struct vdb_collection *collection, struct vdb_err *err) VDB_MUST_CHECK;
+/* options->cancel is the collection's own (a drop or close cancels); the caller cancels through progress. */
+vdb_status vdb_collection_compact(struct vdb_collection *collection, const struct vdb_compact_options *options,
+                                  struct vdb_compact_result *result, struct vdb_err *err) VDB_MUST_CHECK;
+vdb_status vdb_collection_snapshot_create(struct vdb_collection *collection, const char *name,
+                                          struct vdb_snapshot_info *info, struct vdb_err *err) VDB_MUST_CHECK;
+/* *out is the caller's to free. */
+vdb_status vdb_collection_snapshot_list(struct vdb_collection *collection, struct vdb_snapshot_info **out,
+                                        size_t *count, struct vdb_err *err) VDB_MUST_CHECK;
+vdb_status vdb_collection_snapshot_delete(struct vdb_collection *collection, const char *name,
+                                          struct vdb_err *err) VDB_MUST_CHECK;
+vdb_status vdb_collection_promote(struct vdb_collection *collection, struct vdb_err *err) VDB_MUST_CHECK;
+vdb_status vdb_collection_verify(struct vdb_collection *collection, struct vdb_verify_result *result,
+                                 struct vdb_err *err) VDB_MUST_CHECK;
+
 /* ---- search.c ---- */
 
 struct vdb_explain {
@@ -83,12 +107,17 @@ struct vdb_explain {
     uint64_t total_ns;
 };
 
-/* Hits in order. The caller frees `hits` with free(). */
+/* Hits in order, with what they point to: a view of the rows, and copies of what lies compressed. */
 struct vdb_hits {
     struct vdb_hit *hits;
     size_t count;
     struct vdb_explain explain;
+    struct vdb_view view;
+    struct vdb_arena arena;
 };
+
+/* Frees what an answer holds; a zeroed one is allowed. Not past the last reference to the collection. */
+void vdb_hits_fini(struct vdb_hits *hits);
 
 struct vdb_search {
     const float *vector;

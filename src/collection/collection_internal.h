@@ -17,9 +17,16 @@ struct vdb_collection {
     pthread_rwlock_t life; /* read: a write is running; write: the collection is being dropped or closed */
     bool dropped;          /* of the life lock */
     bool closed;           /* of the life lock: the database was closed, references are left */
-    bool removable;        /* the drop is durable; set before the last reference goes */
+    atomic_bool closing;   /* set before the life lock is taken for writing: long work stops */
+    struct vdb_maintainer
+        *maintainer;                /* told of what was written; outlives the collection's writes; may be NULL */
+    _Atomic uint64_t unsaved_bytes; /* of batches since the last checkpoint began */
+    bool removable;                 /* the drop is durable; set before the last reference goes */
     _Atomic uint64_t searches;
     _Atomic uint64_t distances_computed;
 };
+
+/* maintain.c: counts what was written, and wakes the maintainer when it is much. */
+void vdb_collection_note_unsaved(struct vdb_collection *collection, uint64_t bytes);
 
 #endif

@@ -9,11 +9,12 @@
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "database_internal.h"
 #include "index/index.h"
+#include "maintain.h"
 
-#define COLLECTIONS_DIR "collections"
-#define NEW_PREFIX      ".new-"
-#define TRASH_PREFIX    ".trash-"
+#define NEW_PREFIX   ".new-"
+#define TRASH_PREFIX ".trash-"
 
 struct vdb_database {
     struct vdb_env *env;
@@ -25,6 +26,7 @@ struct vdb_database {
     struct vdb_collection **collections; /* in name order */
     size_t count;
     size_t capacity;
+    struct vdb_maintainer maintainer;
     struct vdb_database_stats retired; /* what dropped collections had done; of the names lock */
 };
 
@@ -80,13 +82,13 @@ static vdb_status reserve_one(struct vdb_database *database, struct vdb_err *err
 }
 
 /* Opens collections/NAME without showing it. */
-static vdb_status open_collection(const struct vdb_database *database, const char *name,
-                                  struct vdb_collection **out, struct vdb_err *err)
+static vdb_status open_collection(struct vdb_database *database, const char *name, struct vdb_collection **out,
+                                  struct vdb_err *err)
 {
     char dir[VDB_LIMIT_PATH_BYTES_MAX];
     struct vdb_collection *collection;
     VDB_TRY(vdb_path_join(dir, sizeof dir, database->collections_path, name, err));
-    vdb_status status = vdb_collection_open(database->env, dir, &collection, err);
+    vdb_status status = vdb_collection_open(database->env, dir, &database->maintainer, &collection, err);
     if (status == VDB_NOT_FOUND) {
         status = VDB_CORRUPT; /* a collection's directory without its files is damage, not absence */
     }
@@ -131,8 +133,8 @@ static vdb_status note_name(void *ctx, const char *name, vdb_file_kind kind, str
     bool leftover = strncmp(name, NEW_PREFIX, strlen(NEW_PREFIX)) == 0 ||
                     strncmp(name, TRASH_PREFIX, strlen(TRASH_PREFIX)) == 0;
     if (kind != VDB_KIND_DIR || (!leftover && vdb_schema_check_name(name, NULL) != VDB_OK)) {
-        return vdb_err_set(err, VDB_CORRUPT, "\"%s\" in " COLLECTIONS_DIR " is no collection; move it elsewhere",
-                           name);
+        return vdb_err_set(err, VDB_CORRUPT,
+                           "\"%s\" in " VDB_COLLECTIONS_DIR " is no collection; move it elsewhere", name);
     }
     vdb_buf_put(&listing->names, name, strlen(name) + 1);
     return listing->names.failed ? vdb_err_no_memory(err, "a listing") : VDB_OK;
@@ -178,7 +180,7 @@ static vdb_status refuse_entry(void *ctx, const char *name, vdb_file_kind kind, 
     (void)ctx;
     bool ours = (kind == VDB_KIND_FILE &&
                  (strcmp(name, "LOCK") == 0 || strcmp(name, VDB_MANIFEST_NAME ".tmp") == 0)) ||
-                (kind == VDB_KIND_DIR && strcmp(name, COLLECTIONS_DIR) == 0);
+                (kind == VDB_KIND_DIR && strcmp(name, VDB_COLLECTIONS_DIR) == 0);
     /* A crash before the manifest was published leaves these; a mount point brings its own. */
     if (ours || strcmp(name, "lost+found") == 0) {
         return VDB_OK;
@@ -192,7 +194,22 @@ static vdb_status refuse_collection(void *ctx, const char *name, vdb_file_kind k
 {
     (void)ctx;
     (void)kind;
-    return vdb_err_set(err, VDB_CORRUPT, "holds " COLLECTIONS_DIR "/%s but no " VDB_MANIFEST_NAME, name);
+    return vdb_err_set(err, VDB_CORRUPT, "holds " VDB_COLLECTIONS_DIR "/%s but no " VDB_MANIFEST_NAME, name);
+}
+
+struct vdb_env *vdb_database_env(const struct vdb_database *database)
+{
+    return database->env;
+}
+
+vdb_status vdb_database_refuse_any(void *ctx, const char *name, vdb_file_kind kind, struct vdb_err *err)
+{
+    (void)ctx;
+    (void)kind;
+    if (strcmp(name, "lost+found") == 0) {
+        return VDB_OK;
+    }
+    return vdb_err_set(err, VDB_EXISTS, "holds \"%s\"; a new data directory needs an empty place", name);
 }
 
 static vdb_status initialise(struct vdb_database *database, struct vdb_err *err)
@@ -238,6 +255,7 @@ vdb_status vdb_database_open(struct vdb_env *env, const char *path, bool must_ex
         return vdb_err_no_memory(err, "a database");
     }
     database->env = env;
+    vdb_maintainer_init(&database->maintainer);
     pthread_mutex_init(&database->change, NULL);
     vdb_rwlock_init(&database->names);
     vdb_status status;
@@ -246,8 +264,8 @@ vdb_status vdb_database_open(struct vdb_env *env, const char *path, bool must_ex
         goto cleanup;
     }
     VDB_CHECK(vdb_path_join(lock_path, sizeof lock_path, path, "LOCK", err));
-    VDB_CHECK(
-        vdb_path_join(database->collections_path, sizeof database->collections_path, path, COLLECTIONS_DIR, err));
+    VDB_CHECK(vdb_path_join(database->collections_path, sizeof database->collections_path, path,
+                            VDB_COLLECTIONS_DIR, err));
     snprintf(database->path, sizeof database->path, "%s", path);
     if (must_exist) {
         VDB_CHECK(env->ops->stat(env, path, &kind, &bytes, err));
@@ -271,6 +289,7 @@ void vdb_database_close(struct vdb_database *database)
     if (database == NULL) {
         return;
     }
+    vdb_maintainer_stop(&database->maintainer);
     for (size_t i = 0; i < database->count; i++) {
         vdb_collection_close(database->collections[i]); /* results may hold on to it past the lock's end */
         vdb_collection_unref(database->collections[i]);
@@ -279,9 +298,16 @@ void vdb_database_close(struct vdb_database *database)
     if (database->lock != NULL) {
         database->env->ops->unlock(database->env, database->lock);
     }
+    vdb_maintainer_fini(&database->maintainer);
     pthread_rwlock_destroy(&database->names);
     pthread_mutex_destroy(&database->change);
     free(database);
+}
+
+vdb_status vdb_database_maintain(struct vdb_database *database, const struct vdb_maintain_options *options,
+                                 struct vdb_err *err)
+{
+    return vdb_maintainer_start(&database->maintainer, database, options, err);
 }
 
 /* Adds what the collection has done since open: what only ever grows. */
@@ -299,6 +325,9 @@ static void add_done(struct vdb_collection *collection, struct vdb_database_stat
     sum->recovered_batches += store.recovery.records;
     sum->recovery_ns += store.recovery_ns;
     sum->torn_bytes_cut += store.recovery.torn_bytes_cut;
+    sum->checkpoints += store.checkpoints;
+    sum->compactions += store.compactions;
+    sum->bytes_compacted += store.bytes_compacted;
 }
 
 void vdb_database_get_stats(struct vdb_database *database, struct vdb_database_stats *out)
@@ -307,13 +336,15 @@ void vdb_database_get_stats(struct vdb_database *database, struct vdb_database_s
     *out = database->retired;
     out->collections = database->count;
     for (size_t i = 0; i < database->count; i++) {
-        struct vdb_memtable_stats rows;
         struct vdb_store_stats store;
-        vdb_memtable_get_stats(vdb_store_memtable(vdb_collection_store(database->collections[i])), &rows);
         vdb_store_get_stats(vdb_collection_store(database->collections[i]), &store);
-        out->points += rows.live;
-        out->memory_bytes += rows.memory_bytes;
+        out->points += store.points;
+        out->memory_bytes += store.memory_bytes;
         out->log_bytes += store.wal.log_bytes;
+        out->segments += store.segments;
+        out->segment_bytes += store.segment_bytes;
+        out->segment_rows += store.segment_rows;
+        out->segment_dead += store.segment_dead;
         add_done(database->collections[i], out);
     }
     pthread_rwlock_unlock(&database->names);
@@ -332,26 +363,39 @@ static vdb_status scratch_path(struct vdb_database *database, const char *prefix
     return vdb_path_join(out, VDB_LIMIT_PATH_BYTES_MAX, database->collections_path, name, err);
 }
 
+/* Fills directory `aside`, which is not there: with an empty collection of that schema, or a follower of another. */
+struct source {
+    const char *name;
+    const struct vdb_schema *schema; /* or */
+    const char *from;                /* a snapshot's or a collection's directory */
+};
+
+static vdb_status fill_aside(struct vdb_env *env, const char *aside, const struct source *source,
+                             struct vdb_err *err)
+{
+    return source->schema != NULL ? vdb_store_create(env, aside, source->schema, err)
+                                  : vdb_store_restore(env, source->from, aside, true, err);
+}
+
 /* With `change` held: builds it aside, publishes it by the rename, opens it. */
-static vdb_status create_changing(struct vdb_database *database, const struct vdb_schema *schema,
-                                  struct vdb_err *err)
+static vdb_status create_changing(struct vdb_database *database, const struct source *source, struct vdb_err *err)
 {
     struct vdb_env *env = database->env;
     char aside[VDB_LIMIT_PATH_BYTES_MAX];
     char dir[VDB_LIMIT_PATH_BYTES_MAX];
     struct vdb_collection *collection;
     bool found;
-    (void)find_place(database, schema->name, &found);
+    (void)find_place(database, source->name, &found);
     if (found) {
-        return vdb_err_set(err, VDB_EXISTS, "name: a collection \"%s\" is there already", schema->name);
+        return vdb_err_set(err, VDB_EXISTS, "name: a collection \"%s\" is there already", source->name);
     }
     if (database->count >= VDB_LIMIT_COLLECTIONS_MAX) {
         return vdb_err_set(err, VDB_LIMIT, "there are %zu collections, at most %u are allowed", database->count,
                            VDB_LIMIT_COLLECTIONS_MAX);
     }
     VDB_TRY(scratch_path(database, NEW_PREFIX, aside, err));
-    VDB_TRY(vdb_path_join(dir, sizeof dir, database->collections_path, schema->name, err));
-    vdb_status status = vdb_store_create(env, aside, schema, err);
+    VDB_TRY(vdb_path_join(dir, sizeof dir, database->collections_path, source->name, err));
+    vdb_status status = fill_aside(env, aside, source, err);
     if (status == VDB_OK) {
         status = env->ops->rename(env, aside, dir, err);
     }
@@ -361,7 +405,7 @@ static vdb_status create_changing(struct vdb_database *database, const struct vd
     }
     status = env->ops->sync_dir(env, database->collections_path, err);
     if (status == VDB_OK) {
-        status = open_collection(database, schema->name, &collection, err);
+        status = open_collection(database, source->name, &collection, err);
     }
     if (status == VDB_OK) {
         status = add_collection(database, collection, err);
@@ -382,7 +426,16 @@ vdb_status vdb_database_create(struct vdb_database *database, const struct vdb_s
                            schema->index);
     }
     pthread_mutex_lock(&database->change);
-    vdb_status status = create_changing(database, schema, err);
+    vdb_status status = create_changing(database, &(struct source){schema->name, schema, NULL}, err);
+    pthread_mutex_unlock(&database->change);
+    return status;
+}
+
+vdb_status vdb_database_import(struct vdb_database *database, const char *from, const char *name,
+                               struct vdb_err *err)
+{
+    pthread_mutex_lock(&database->change);
+    vdb_status status = create_changing(database, &(struct source){name, NULL, from}, err);
     pthread_mutex_unlock(&database->change);
     return status;
 }

@@ -20,6 +20,27 @@ vdb_status vdb_database_open(struct vdb_env *env, const char *path, bool must_ex
                              struct vdb_err *err) VDB_MUST_CHECK;
 void vdb_database_close(struct vdb_database *database); /* NULL allowed */
 
+/* Starts the thread that checkpoints and compacts (maintain.h); closing stops it. Once. */
+struct vdb_maintain_options;
+vdb_status vdb_database_maintain(struct vdb_database *database, const struct vdb_maintain_options *options,
+                                 struct vdb_err *err) VDB_MUST_CHECK;
+
+/* ---- backup.c ---- */
+
+/* Told after each collection; false cancels (VDB_CANCELLED). */
+typedef bool vdb_backup_progress_fn(void *ctx, const char *collection, uint64_t done, uint64_t total);
+
+/* Makes `to`, which is not there or empty, a data directory with the state of all collections, each as of its own
+ * moment during the call; writes go on. Every block is checked on the way. `to` becomes a database by the last step:
+ * what a crash leaves before is none. */
+vdb_status vdb_database_backup(struct vdb_database *database, const char *to, vdb_backup_progress_fn *progress,
+                               void *ctx, struct vdb_err *err) VDB_MUST_CHECK;
+
+/* The same with one collection, as of one of its snapshots. */
+vdb_status vdb_database_restore_snapshot(struct vdb_database *database, const char *collection,
+                                         const char *snapshot, const char *to,
+                                         struct vdb_err *err) VDB_MUST_CHECK;
+
 vdb_status vdb_database_create(struct vdb_database *database, const struct vdb_schema *schema,
                                struct vdb_err *err) VDB_MUST_CHECK;
 vdb_status vdb_database_drop(struct vdb_database *database, const char *name, struct vdb_err *err) VDB_MUST_CHECK;
@@ -46,6 +67,13 @@ struct vdb_database_stats {
     uint64_t recovered_batches;
     uint64_t recovery_ns;
     uint64_t torn_bytes_cut;
+    uint64_t segments;
+    uint64_t segment_bytes;
+    uint64_t segment_rows; /* live and dead */
+    uint64_t segment_dead;
+    uint64_t checkpoints;
+    uint64_t compactions;
+    uint64_t bytes_compacted;
 };
 
 void vdb_database_get_stats(struct vdb_database *database, struct vdb_database_stats *out);

@@ -1,10 +1,12 @@
 /* search.c: what a collection answers: search, get, count.
  *
- * A search pins a view, works out which rows it may return (visible in the view, past the filter) as a dense
- * bitset, makes one indirect call into the index, and names the winners. From the pin on it takes no lock; what
- * the index needs is allocated before its call.
+ * A search pins a view and goes through its sources (memtables and segments) one after the other: which of a source's
+ * rows it may return (visible in the view, past the filter) as a dense bitset, one indirect call into the index for
+ * the source's k best, and those offered to the answer's k best, in which equal distances go in id order whatever
+ * source they come from. From the pin on it takes no lock.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/limits.h"
 #include "base/mem.h"
@@ -26,54 +28,261 @@ static vdb_status check_search(const struct vdb_search *search, const struct vdb
     return vdb_check_vector(search->vector, search->dimension, schema, err);
 }
 
-/* Sets the bit of each row that the view sees and the filter (may be NULL) lets through; returns how many. */
-static uint64_t fill_allow(const struct vdb_memtable_view *view, const struct vdb_filter *filter,
-                           struct vdb_bitset *allow)
+/* Bits of the rows of a source that the view sees and the filter (may be NULL) lets through; *allowed of them. */
+static vdb_status fill_allow(const struct vdb_view *view, uint32_t source, const struct vdb_filter *filter,
+                             struct vdb_bitset *allow, uint64_t *allowed, struct vdb_err *err)
 {
-    uint64_t allowed = 0;
-    for (uint32_t slot = 0; slot < view->slot_count; slot++) {
-        if (vdb_view_sees(view, slot) &&
-            (filter == NULL || vdb_filter_match(filter, vdb_view_row(view, slot)->metadata))) {
-            vdb_bitset_set(allow, slot);
-            allowed++;
+    uint32_t rows = vdb_view_source_rows(view, source);
+    struct vdb_view_meta reader;
+    vdb_status status = VDB_OK;
+    if (!vdb_bitset_init(allow, rows)) {
+        return vdb_err_no_memory(err, "a filter's bitset");
+    }
+    *allowed = vdb_view_fill_visible(view, source, allow);
+    if (filter == NULL) {
+        return VDB_OK;
+    }
+    vdb_view_meta_init(&reader, view, source);
+    for (uint32_t row = 0; row < rows; row++) {
+        struct vdb_str metadata;
+        if (!vdb_bitset_test(allow, row)) {
+            continue;
+        }
+        VDB_CHECK(vdb_view_meta_read(&reader, row, &metadata, err));
+        if (!vdb_filter_match(filter, metadata)) {
+            vdb_bitset_clear(allow, row);
+            --*allowed;
         }
     }
-    return allowed;
+
+cleanup:
+    vdb_view_meta_fini(&reader);
+    return status;
 }
 
-/* Equal distances go in id order. */
-static bool tie_by_id(void *ctx, uint32_t a, uint32_t b)
+/* Rows of all sources in one numbering: those of source s begin at first[s]. */
+struct numbering {
+    const struct vdb_view *view;
+    uint32_t *first; /* one more than there are sources */
+    uint32_t sources;
+};
+
+static struct vdb_place place_of(const struct numbering *numbering, uint32_t number)
 {
-    const struct vdb_memtable_view *view = ctx;
-    return vdb_id_before(&vdb_view_row(view, a)->id, &vdb_view_row(view, b)->id);
+    uint32_t source = 0;
+    while (source + 1 < numbering->sources && number >= numbering->first[source + 1]) {
+        source++;
+    }
+    return (struct vdb_place){source, number - numbering->first[source]};
 }
 
-static struct vdb_hit hit_of(const struct vdb_memtable_view *view, uint32_t slot, double score)
+static vdb_status number_rows(const struct vdb_view *view, struct numbering *out, struct vdb_err *err)
 {
-    const struct vdb_row *row = vdb_view_row(view, slot);
-    return (struct vdb_hit){&row->id, vdb_view_vector(view, slot), row->metadata, score};
+    uint64_t next = 0;
+    out->view = view;
+    out->sources = vdb_view_sources(view);
+    out->first = vdb_calloc((size_t)out->sources + 1, sizeof *out->first);
+    if (out->first == NULL) {
+        return vdb_err_no_memory(err, "a search");
+    }
+    for (uint32_t s = 0; s < out->sources; s++) {
+        out->first[s] = (uint32_t)next;
+        next += vdb_view_source_rows(view, s);
+        if (next > UINT32_MAX) {
+            return vdb_err_set(err, VDB_LIMIT, "rows: over %u versions of points; compact the collection",
+                               UINT32_MAX);
+        }
+    }
+    out->first[out->sources] = (uint32_t)next;
+    return VDB_OK;
 }
 
-static vdb_status run_index(struct vdb_collection *collection, const struct vdb_search *search,
-                            struct vdb_memtable_view *view, const struct vdb_bitset *allow, struct vdb_topk *topk,
-                            struct vdb_explain *explain, struct vdb_err *err)
+/* What the tie rules below need; an id that cannot be read shows after the search. */
+struct tie {
+    const struct numbering *numbering; /* of the merged answer */
+    const struct vdb_view *view;       /* of one source */
+    uint32_t source;
+    struct vdb_err err;
+    bool failed;
+};
+
+static bool id_before(struct tie *tie, struct vdb_place a, struct vdb_place b)
 {
-    const struct vdb_schema *schema = vdb_collection_schema(collection);
-    struct vdb_rows rows = {
-        .chunks = view->vector_chunks,
-        .chunk_shift = view->chunk_shift,
-        .stride_bytes = view->stride_bytes,
+    struct vdb_id id_a;
+    struct vdb_id id_b;
+    struct vdb_err *err = tie->failed ? NULL : &tie->err;
+    if (vdb_view_id(tie->view, a.source, a.row, &id_a, err) != VDB_OK ||
+        vdb_view_id(tie->view, b.source, b.row, &id_b, err) != VDB_OK) {
+        tie->failed = true;
+        return false;
+    }
+    return vdb_id_before(&id_a, &id_b);
+}
+
+/* Equal distances go in id order: among the rows of a source... */
+static bool tie_in_source(void *ctx, uint32_t a, uint32_t b)
+{
+    struct tie *tie = ctx;
+    return id_before(tie, (struct vdb_place){tie->source, a}, (struct vdb_place){tie->source, b});
+}
+
+/* ...and in the answer. */
+static bool tie_in_answer(void *ctx, uint32_t a, uint32_t b)
+{
+    struct tie *tie = ctx;
+    return id_before(tie, place_of(tie->numbering, a), place_of(tie->numbering, b));
+}
+
+/* One source as the index sees it. *chunk must live as long as *rows. */
+static vdb_status source_rows(const struct vdb_view *view, uint32_t source, const struct vdb_schema *schema,
+                              const void **chunk, struct vdb_rows *rows, struct vdb_err *err)
+{
+    const struct vdb_memtable_view *memtable = vdb_view_memtable(view, source);
+    *rows = (struct vdb_rows){
         .dimension = schema->dimension,
         .element = VDB_ELEMENT_F32,
         .metric = schema->metric,
-        .count = view->slot_count,
+        .count = vdb_view_source_rows(view, source),
     };
+    if (memtable != NULL) {
+        rows->chunks = memtable->vector_chunks;
+        rows->chunk_shift = memtable->chunk_shift;
+        rows->stride_bytes = memtable->stride_bytes;
+        return VDB_OK;
+    }
+    struct vdb_segment *segment = vdb_view_segment(view, source);
+    VDB_TRY(vdb_segment_vectors(segment, chunk, err));
+    rows->chunks = chunk;
+    rows->chunk_shift = 40; /* one chunk */
+    rows->stride_bytes = vdb_segment_stride(segment);
+    return VDB_OK;
+}
+
+struct run {
+    struct vdb_collection *collection;
+    const struct vdb_search *search;
+    const struct vdb_filter *filter;
+    struct vdb_hits *out;
+    struct numbering numbering;
+    struct vdb_candidate *candidates; /* of the answer, then of one source: k each */
+    size_t k;
+    struct vdb_topk answer;
+    struct tie tie; /* of the answer */
+    uint64_t filter_ns;
+    uint64_t distances;
+};
+
+/* Offers a source's k best to the answer. */
+static vdb_status search_source(struct run *run, uint32_t source, struct vdb_err *err)
+{
+    const struct vdb_view *view = &run->out->view;
+    const struct vdb_schema *schema = vdb_collection_schema(run->collection);
+    struct vdb_bitset allow = {0};
     struct vdb_search_counters counters = {0};
-    struct vdb_query query = {.vector = search->vector, .allow = allow, .counters = &counters};
-    VDB_TRY(collection->index->search(NULL, &rows, &query, topk, err));
-    vdb_topk_finish(topk);
-    explain->distances_computed = counters.distances_computed;
-    atomic_fetch_add_explicit(&collection->distances_computed, counters.distances_computed, memory_order_relaxed);
+    struct tie tie = {.view = view, .source = source};
+    const void *chunk;
+    struct vdb_rows rows;
+    struct vdb_topk topk;
+    uint64_t allowed = vdb_view_source_rows(view, source);
+    bool restricted = run->filter != NULL || !vdb_view_sees_all(view, source);
+    uint64_t started = vdb_now_ns();
+    vdb_status status = VDB_OK;
+    if (restricted) {
+        VDB_CHECK(fill_allow(view, source, run->filter, &allow, &allowed, err));
+    }
+    run->filter_ns += vdb_now_ns() - started;
+    run->out->explain.rows_allowed += allowed;
+    if (allowed == 0) {
+        goto cleanup;
+    }
+    VDB_CHECK(source_rows(view, source, schema, &chunk, &rows, err));
+    struct vdb_query query = {
+        .vector = run->search->vector, .allow = restricted ? &allow : NULL, .counters = &counters};
+    vdb_topk_init(&topk, run->candidates + run->k, run->k);
+    topk.tie = tie_in_source;
+    topk.tie_ctx = &tie;
+    VDB_CHECK(run->collection->index->search(NULL, &rows, &query, &topk, err));
+    run->distances += counters.distances_computed;
+    for (size_t i = 0; i < topk.count; i++) {
+        (void)vdb_topk_push(&run->answer, topk.heap[i].distance, run->numbering.first[source] + topk.heap[i].row);
+    }
+    if (tie.failed) {
+        status = vdb_err_set(err, VDB_CORRUPT, "%s", tie.err.text);
+    }
+
+cleanup:
+    vdb_bitset_fini(&allow);
+    return status;
+}
+
+/* ---- Answers ---- */
+
+enum { HITS_BLOCK_BYTES = 16 << 10 };
+
+void vdb_hits_fini(struct vdb_hits *hits)
+{
+    free(hits->hits);
+    vdb_view_release(&hits->view);
+    vdb_arena_fini(&hits->arena);
+    *hits = (struct vdb_hits){0};
+}
+
+/* Fills the hit of a row. Metadata of a segment is copied, as its block is given up again. */
+static vdb_status fill_hit(struct vdb_hits *out, struct vdb_place place, double score, struct vdb_hit *hit,
+                           struct vdb_err *err)
+{
+    struct vdb_view_meta reader;
+    struct vdb_str metadata;
+    hit->score = score;
+    VDB_TRY(vdb_view_id(&out->view, place.source, place.row, &hit->id, err));
+    VDB_TRY(vdb_view_vector(&out->view, place.source, place.row, &hit->vector, err));
+    vdb_view_meta_init(&reader, &out->view, place.source);
+    vdb_status status = vdb_view_meta_read(&reader, place.row, &metadata, err);
+    if (status == VDB_OK && vdb_view_memtable(&out->view, place.source) == NULL) {
+        char *copy = vdb_arena_alloc(&out->arena, metadata.bytes + 1);
+        if (copy == NULL) {
+            status = vdb_err_no_memory(err, "metadata");
+        } else {
+            memcpy(copy, metadata.data, metadata.bytes);
+            copy[metadata.bytes] = '\0';
+            metadata.data = copy;
+        }
+    }
+    hit->metadata = metadata;
+    vdb_view_meta_fini(&reader);
+    return status;
+}
+
+static vdb_status run_search(struct run *run, struct vdb_err *err)
+{
+    struct vdb_hits *out = run->out;
+    const vdb_metric metric = vdb_collection_schema(run->collection)->metric;
+    VDB_TRY(number_rows(&out->view, &run->numbering, err));
+    out->explain.plan = run->filter != NULL ? "flat scan, filtered" : "flat scan";
+    out->explain.rows = run->numbering.first[run->numbering.sources];
+    /* k is capped by what can come back, so that a large k costs a small collection nothing. */
+    run->k = run->search->k < out->view.points ? run->search->k : (size_t)out->view.points;
+    run->candidates = vdb_calloc(run->k * 2, sizeof *run->candidates);
+    out->hits = vdb_calloc(run->k, sizeof *out->hits);
+    if (run->candidates == NULL || out->hits == NULL) {
+        return vdb_err_no_memory(err, "search results");
+    }
+    vdb_topk_init(&run->answer, run->candidates, run->k);
+    run->tie = (struct tie){.view = &out->view, .numbering = &run->numbering};
+    run->answer.tie = tie_in_answer;
+    run->answer.tie_ctx = &run->tie;
+    for (uint32_t source = 0; run->k > 0 && source < run->numbering.sources; source++) {
+        VDB_TRY(search_source(run, source, err));
+    }
+    vdb_topk_finish(&run->answer);
+    if (run->tie.failed) {
+        return vdb_err_set(err, VDB_CORRUPT, "%s", run->tie.err.text);
+    }
+    for (size_t i = 0; i < run->answer.count; i++) {
+        double score = vdb_metric_score(metric, run->candidates[i].distance);
+        VDB_TRY(fill_hit(out, place_of(&run->numbering, run->candidates[i].row), score, &out->hits[i], err));
+    }
+    out->count = run->answer.count;
     return VDB_OK;
 }
 
@@ -82,62 +291,30 @@ vdb_status vdb_collection_search(struct vdb_collection *collection, const struct
 {
     uint64_t started = vdb_now_ns();
     struct vdb_filter *filter = NULL;
-    struct vdb_bitset allow = {0};
-    struct vdb_candidate *candidates = NULL;
-    struct vdb_memtable_view view;
-    struct vdb_topk topk;
+    struct run run = {.collection = collection, .search = search, .out = out};
     vdb_status status;
     *out = (struct vdb_hits){0};
+    vdb_arena_init(&out->arena, HITS_BLOCK_BYTES);
     VDB_CHECK(check_search(search, vdb_collection_schema(collection), err));
     if (search->filter.data != NULL) {
         VDB_CHECK(vdb_filter_parse(search->filter.data, search->filter.bytes, &filter, err));
     }
-    vdb_memtable_pin(vdb_store_memtable(collection->store), &view);
-    bool restricted = filter != NULL || view.dead_count > 0;
-    out->explain.plan = filter != NULL ? "flat scan, filtered" : "flat scan";
-    out->explain.rows = view.slot_count;
-    out->explain.rows_allowed = view.slot_count;
-    if (restricted) {
-        if (!vdb_bitset_init(&allow, view.slot_count)) {
-            status = vdb_err_no_memory(err, "a filter's bitset");
-            goto cleanup;
-        }
-        out->explain.rows_allowed = fill_allow(&view, filter, &allow);
-    }
-    uint64_t filtered = vdb_now_ns();
-    out->explain.filter_ns = filtered - started;
-
-    /* k is capped by what can come back, so that a large k costs a small collection nothing. */
-    size_t k = search->k < out->explain.rows_allowed ? search->k : (size_t)out->explain.rows_allowed;
-    candidates = vdb_calloc(k, sizeof *candidates);
-    out->hits = vdb_calloc(k, sizeof *out->hits);
-    if (candidates == NULL || out->hits == NULL) {
-        status = vdb_err_no_memory(err, "search results");
-        goto cleanup;
-    }
-    vdb_topk_init(&topk, candidates, k);
-    topk.tie = tie_by_id;
-    topk.tie_ctx = &view;
+    run.filter = filter;
+    vdb_store_pin(collection->store, &out->view);
     atomic_fetch_add_explicit(&collection->searches, 1, memory_order_relaxed);
-    if (k > 0) {
-        VDB_CHECK(run_index(collection, search, &view, restricted ? &allow : NULL, &topk, &out->explain, err));
-    }
-    out->count = topk.count;
-    for (size_t i = 0; i < topk.count; i++) {
-        double score = vdb_metric_score(vdb_collection_schema(collection)->metric, candidates[i].distance);
-        out->hits[i] = hit_of(&view, candidates[i].row, score);
-    }
-    uint64_t finished = vdb_now_ns();
-    out->explain.search_ns = finished - filtered;
-    out->explain.total_ns = finished - started;
+    VDB_CHECK(run_search(&run, err));
+    atomic_fetch_add_explicit(&collection->distances_computed, run.distances, memory_order_relaxed);
+    out->explain.distances_computed = run.distances;
+    out->explain.total_ns = vdb_now_ns() - started;
+    out->explain.filter_ns = run.filter_ns;
+    out->explain.search_ns = out->explain.total_ns - run.filter_ns;
 
 cleanup:
     vdb_filter_destroy(filter);
-    vdb_bitset_fini(&allow);
-    free(candidates);
+    free(run.candidates);
+    free(run.numbering.first);
     if (status != VDB_OK) {
-        free(out->hits);
-        *out = (struct vdb_hits){0};
+        vdb_hits_fini(out);
     }
     return status;
 }
@@ -145,49 +322,61 @@ cleanup:
 vdb_status vdb_collection_get(struct vdb_collection *collection, const struct vdb_id *ids, size_t count,
                               struct vdb_hits *out, struct vdb_err *err)
 {
+    struct vdb_place *places = NULL;
+    vdb_status status;
     *out = (struct vdb_hits){0};
+    vdb_arena_init(&out->arena, HITS_BLOCK_BYTES);
     if (count < 1 || count > VDB_LIMIT_BATCH_POINTS_MAX) {
         return vdb_err_set(err, count < 1 ? VDB_INVALID : VDB_LIMIT, "ids: %zu given; allowed are 1..%u", count,
                            VDB_LIMIT_BATCH_POINTS_MAX);
     }
     for (size_t i = 0; i < count; i++) {
-        VDB_TRY(vdb_check_id(&ids[i], err));
+        VDB_CHECK(vdb_check_id(&ids[i], err));
     }
-    struct vdb_memtable_view view;
-    uint32_t *slots = vdb_calloc(count, sizeof *slots);
+    places = vdb_calloc(count, sizeof *places);
     out->hits = vdb_calloc(count, sizeof *out->hits);
-    if (slots == NULL || out->hits == NULL) {
-        free(slots);
-        free(out->hits);
-        out->hits = NULL;
-        return vdb_err_no_memory(err, "points");
+    if (places == NULL || out->hits == NULL) {
+        status = vdb_err_no_memory(err, "points");
+        goto cleanup;
     }
-    vdb_memtable_find(vdb_store_memtable(collection->store), ids, count, &view, slots);
+    VDB_CHECK(vdb_store_find(collection->store, ids, count, &out->view, places, err));
     for (size_t i = 0; i < count; i++) {
-        if (slots[i] != VDB_SLOT_NONE) {
-            out->hits[out->count++] = hit_of(&view, slots[i], 0);
+        if (places[i].source != VDB_SLOT_NONE) {
+            VDB_CHECK(fill_hit(out, places[i], 0, &out->hits[out->count], err));
+            out->count++;
         }
     }
-    free(slots);
-    return VDB_OK;
+
+cleanup:
+    free(places);
+    if (status != VDB_OK) {
+        vdb_hits_fini(out);
+    }
+    return status;
 }
 
 vdb_status vdb_collection_count(struct vdb_collection *collection, struct vdb_str filter_text, uint64_t *out,
                                 struct vdb_err *err)
 {
-    struct vdb_memtable_view view;
+    struct vdb_view view = {0};
     struct vdb_filter *filter = NULL;
+    vdb_status status = VDB_OK;
     if (filter_text.data != NULL) {
         VDB_TRY(vdb_filter_parse(filter_text.data, filter_text.bytes, &filter, err));
     }
-    vdb_memtable_pin(vdb_store_memtable(collection->store), &view);
-    *out = view.slot_count - view.dead_count;
-    if (filter != NULL) {
-        *out = 0;
-        for (uint32_t slot = 0; slot < view.slot_count; slot++) {
-            *out += vdb_view_sees(&view, slot) && vdb_filter_match(filter, vdb_view_row(&view, slot)->metadata);
+    vdb_store_pin(collection->store, &view);
+    *out = filter == NULL ? view.points : 0;
+    for (uint32_t source = 0; filter != NULL && source < vdb_view_sources(&view); source++) {
+        struct vdb_bitset allow = {0};
+        uint64_t allowed = 0;
+        status = fill_allow(&view, source, filter, &allow, &allowed, err);
+        vdb_bitset_fini(&allow);
+        if (status != VDB_OK) {
+            break;
         }
-        vdb_filter_destroy(filter);
+        *out += allowed;
     }
-    return VDB_OK;
+    vdb_filter_destroy(filter);
+    vdb_view_release(&view);
+    return status;
 }

@@ -90,6 +90,29 @@ vdb_status vdb_collection_write(struct vdb_collection *collection, const void *p
     } else {
         status = vdb_store_write(collection->store, payload, bytes, &result->seq, &result->changed, err);
     }
+    if (status == VDB_OK) {
+        vdb_collection_note_unsaved(collection, bytes);
+    }
+    pthread_rwlock_unlock(&collection->life);
+    return status;
+}
+
+vdb_status vdb_collection_apply(struct vdb_collection *collection, const struct vdb_wal_record *records,
+                                size_t count, struct vdb_err *err)
+{
+    uint64_t bytes = 0;
+    vdb_status status;
+    pthread_rwlock_rdlock(&collection->life);
+    if (collection->dropped || collection->closed) {
+        status = vdb_err_set(err, VDB_NOT_FOUND, "collection \"%s\" is gone",
+                             vdb_collection_schema(collection)->name);
+    } else {
+        status = vdb_store_apply(collection->store, records, count, err);
+    }
+    for (size_t i = 0; i < count && status == VDB_OK; i++) {
+        bytes += records[i].payload_bytes;
+    }
+    vdb_collection_note_unsaved(collection, bytes);
     pthread_rwlock_unlock(&collection->life);
     return status;
 }

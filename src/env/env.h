@@ -9,10 +9,21 @@
  *   E2  A created, renamed or removed name is durable after sync_dir of its directory returns VDB_OK, not before.
  *   E3  After a failed sync nothing is known of the unsynced bytes; the caller never retries the sync.
  *   E4  rename over an existing name is atomic: after a crash the name holds the old file or the new, whole.
+ *   E5  A map shows the whole file as it was when it was mapped, whatever becomes of its names (unlink, rename over
+ *       it, link), until unmap. In return a file that is mapped is never written or truncated again, by anyone.
+ *   E6  link gives a file a second name, which is durable after sync_dir of its directory (E2). The content belongs
+ *       to the file: one sync serves all its names, and removing one name leaves the others as they are.
+ *
+ * An I/O error under a map is a signal (SIGBUS), not a status: the process dies as if killed. No handler is put up
+ * for it (handlers belong to the program that we are part of), and no wrong byte is ever seen. What storage does
+ * about it: `touch` reads a range in and reports such an error as VDB_IO, path and byte named, before the first
+ * access; the blocks of a mapped file are touched when their checksums are looked at, so that a sector that cannot
+ * be read is an error of the call that came upon it. Left over is a page that was good, was evicted, and can no
+ * longer be read: then the process dies, which recovery is made for.
  *
  * Paths are NUL-terminated, '/'-separated, at most VDB_LIMIT_PATH_BYTES_MAX. Errors name the operation, the path
  * and the system's reason: `write "wal/segment_000000.wal" at byte 4096: No space left on device`. A missing file
- * is VDB_NOT_FOUND, ENOSPC/EDQUOT is VDB_NO_SPACE, EEXIST is VDB_EXISTS, the rest VDB_IO.
+ * is VDB_NOT_FOUND, ENOSPC/EDQUOT is VDB_NO_SPACE, EEXIST is VDB_EXISTS, ENOMEM is VDB_NO_MEMORY, the rest VDB_IO.
  *
  * Threads: the table is immutable; an env may be used from all threads; one file handle may be read from many
  * threads at once and written by one at a time.
@@ -40,6 +51,22 @@ enum {
 
 typedef enum vdb_file_kind { VDB_KIND_FILE, VDB_KIND_DIR, VDB_KIND_OTHER } vdb_file_kind;
 
+/* A whole file in memory, read only (E5). Zeroed: nothing, which unmap takes too. */
+struct vdb_map {
+    const uint8_t *data; /* from a multiple of 4096; not NULL, even when bytes is 0 */
+    uint64_t bytes;
+    void *impl; /* the env's */
+};
+
+/* How a range of a map will be read. RANDOM matters most: else each read of a cold page brings in its neighbours,
+ * too, and a disk that could do thousands of reads a second does some hundred. */
+typedef enum vdb_access {
+    VDB_ACCESS_NORMAL,
+    VDB_ACCESS_SEQUENTIAL,
+    VDB_ACCESS_RANDOM,
+    VDB_ACCESS_SOON
+} vdb_access;
+
 /* Called once per entry ("." and ".." left out), in no order; a status other than VDB_OK stops and is returned.
  */
 typedef vdb_status vdb_dir_fn(void *ctx, const char *name, vdb_file_kind kind, struct vdb_err *err);
@@ -65,6 +92,9 @@ struct vdb_env_ops {
     vdb_status (*rename)(struct vdb_env *env, const char *from, const char *to,
                          struct vdb_err *err) VDB_MUST_CHECK;
     vdb_status (*unlink)(struct vdb_env *env, const char *path, struct vdb_err *err) VDB_MUST_CHECK;
+    /* A second name, to, for the file from (E6). VDB_EXISTS when to is there; VDB_IO when it would be on another
+     * file system (the caller may copy instead), or from is not a file. */
+    vdb_status (*link)(struct vdb_env *env, const char *from, const char *to, struct vdb_err *err) VDB_MUST_CHECK;
     vdb_status (*mkdir)(struct vdb_env *env, const char *path, struct vdb_err *err) VDB_MUST_CHECK;
     vdb_status (*rmdir)(struct vdb_env *env, const char *path, struct vdb_err *err) VDB_MUST_CHECK;
     vdb_status (*list)(struct vdb_env *env, const char *path, vdb_dir_fn *fn, void *ctx,
@@ -79,6 +109,18 @@ struct vdb_env_ops {
     vdb_status (*lock)(struct vdb_env *env, const char *path, struct vdb_lock **out,
                        struct vdb_err *err) VDB_MUST_CHECK;
     void (*unlock)(struct vdb_env *env, struct vdb_lock *lock);
+    /* Maps the file at path whole (E5). *out is zeroed on failure. */
+    vdb_status (*map)(struct vdb_env *env, const char *path, struct vdb_map *out,
+                      struct vdb_err *err) VDB_MUST_CHECK;
+    /* Never fails; zeroes *map. Nobody may look at its data any more. */
+    void (*unmap)(struct vdb_env *env, struct vdb_map *map);
+    /* Reads data[offset .. offset + bytes), which lies in the map, into memory: an I/O error is a status here and
+     * SIGBUS later. */
+    vdb_status (*touch)(struct vdb_env *env, const struct vdb_map *map, uint64_t offset, uint64_t bytes,
+                        struct vdb_err *err) VDB_MUST_CHECK;
+    /* A hint on the range, for its whole pages and those it begins or ends in; a range may reach past the end. */
+    void (*advise)(struct vdb_env *env, const struct vdb_map *map, uint64_t offset, uint64_t bytes,
+                   vdb_access access);
     uint64_t (*now_us)(struct vdb_env *env); /* microseconds since 1970-01-01 UTC */
     vdb_status (*entropy)(struct vdb_env *env, void *out, size_t bytes, struct vdb_err *err) VDB_MUST_CHECK;
 };

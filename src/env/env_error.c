@@ -37,6 +37,8 @@ vdb_status vdb_env_error_status(int code)
     case ENOSPC:
     case EDQUOT:
         return VDB_NO_SPACE;
+    case ENOMEM:
+        return VDB_NO_MEMORY;
     default:
         return VDB_IO;
     }
@@ -61,14 +63,15 @@ vdb_status vdb_env_error_set_at(struct vdb_err *err, int code, const char *what,
                        (unsigned long long)offset, strerror_r(code, reason, sizeof reason));
 }
 
-vdb_status vdb_env_error_set_rename(struct vdb_err *err, int code, const char *from, const char *to)
+vdb_status vdb_env_error_set_pair(struct vdb_err *err, int code, const char *what, const char *from,
+                                  const char *to)
 {
     char reason[REASON_BYTES];
     const char *dots_from;
     const char *dots_to;
     const char *tail_from = path_tail(from, &dots_from);
     const char *tail_to = path_tail(to, &dots_to);
-    return vdb_err_set(err, vdb_env_error_status(code), "rename \"%s%s\" to \"%s%s\": %s", dots_from, tail_from,
+    return vdb_err_set(err, vdb_env_error_status(code), "%s \"%s%s\" to \"%s%s\": %s", what, dots_from, tail_from,
                        dots_to, tail_to, strerror_r(code, reason, sizeof reason));
 }
 

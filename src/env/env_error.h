@@ -10,7 +10,8 @@
 
 #include <stdint.h>
 
-/* ENOENT is VDB_NOT_FOUND, EEXIST is VDB_EXISTS, ENOSPC and EDQUOT are VDB_NO_SPACE, the rest VDB_IO. */
+/* ENOENT is VDB_NOT_FOUND, EEXIST is VDB_EXISTS, ENOSPC and EDQUOT are VDB_NO_SPACE, ENOMEM is VDB_NO_MEMORY,
+ * the rest VDB_IO. */
 vdb_status vdb_env_error_status(int code);
 
 /* `WHAT "PATH": reason`. All return the status that goes with code. err may be NULL. */
@@ -20,8 +21,9 @@ vdb_status vdb_env_error_set(struct vdb_err *err, int code, const char *what, co
 vdb_status vdb_env_error_set_at(struct vdb_err *err, int code, const char *what, const char *path,
                                 uint64_t offset);
 
-/* `rename "FROM" to "TO": reason`. */
-vdb_status vdb_env_error_set_rename(struct vdb_err *err, int code, const char *from, const char *to);
+/* `WHAT "FROM" to "TO": reason`. */
+vdb_status vdb_env_error_set_pair(struct vdb_err *err, int code, const char *what, const char *from,
+                                  const char *to);
 
 /* `WHAT "PATH": REASON` for what has no error number. */
 vdb_status vdb_env_error_set_text(struct vdb_err *err, vdb_status status, const char *what, const char *path,

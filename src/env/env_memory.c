@@ -1,73 +1,43 @@
-/* env_memory.c: the env over the in-memory file system: handles, locks, faults, clock and entropy.
+/* env_memory.c: the env over the in-memory file system: its table of operations, on handles, locks and maps.
  *
  * The file system itself is memory_tree (names) and memory_image (contents), which also say what a power cut may
  * leave. Here each operation takes the one mutex, counts itself, perhaps fails on demand, and else does its work.
+ * What a test does from outside (faults, power cuts, copies, damage) is in memory_control.c.
  */
-#include "env_memory.h"
 #include "env_error.h"
-#include "memory_tree.h"
+#include "memory_env.h"
 
 #include "base/bytes.h"
 #include "base/limits.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define CLOCK_START_US 1704067200000000u /* 2024-01-01 00:00:00 UTC */
-#define CLOCK_STEP_US  1000u
-
-struct vdb_file {
-    struct vdb_file *next;
-    struct vdb_memory_node *node; /* NULL after a crash */
-    bool writes;
-    char path[]; /* for error texts */
-};
-
-struct vdb_lock {
-    struct vdb_lock *next;
-    struct vdb_memory_node *node; /* NULL after a crash */
-};
-
-struct memory_env {
-    struct vdb_env env;
-    pthread_mutex_t mutex; /* guards all below */
-    struct vdb_memory_tree tree;
-    struct vdb_file *files; /* open */
-    struct vdb_lock *locks; /* held */
-    uint64_t operations;
-    uint64_t fail_at; /* 0: never */
-    int fail_code;
-    bool fail_forever;
-    struct vdb_rng fail_rng;
-    struct vdb_rng entropy_rng;
-    uint64_t now_us;
-};
-
-static struct memory_env *memory_of(struct vdb_env *env)
-{
-    return (struct memory_env *)env; /* env is its first member */
-}
+enum { MAP_ALIGN_BYTES = 4096, CLOCK_STEP_US = 1000 };
 
 /* Begins an operation: locks and counts. Returns 0, or the error number that it shall fail with. */
-static int begin(struct memory_env *memory)
+static int begin(struct vdb_memory_env *memory, vdb_memory_kind kind)
 {
     pthread_mutex_lock(&memory->mutex);
+    vdb_memory_env_forget_plan_locked(memory);
+    if ((memory->fail_kinds & kind) == 0) {
+        return 0;
+    }
     uint64_t n = ++memory->operations;
     bool fails = memory->fail_at != 0 && (n == memory->fail_at || (memory->fail_forever && n > memory->fail_at));
     return fails ? memory->fail_code : 0;
 }
 
-static void end(struct memory_env *memory)
+static void end(struct vdb_memory_env *memory)
 {
     pthread_mutex_unlock(&memory->mutex);
 }
 
 /* Ends an operation on a path. */
-static vdb_status finish(struct memory_env *memory, int code, const char *what, const char *path,
+static vdb_status finish(struct vdb_memory_env *memory, int code, const char *what, const char *path,
                          struct vdb_err *err)
 {
     end(memory);
@@ -77,7 +47,7 @@ static vdb_status finish(struct memory_env *memory, int code, const char *what, 
     return code == ENOMEM ? vdb_err_no_memory(err, path) : vdb_env_error_set(err, code, what, path);
 }
 
-static vdb_status finish_at(struct memory_env *memory, int code, const char *what, const char *path,
+static vdb_status finish_at(struct vdb_memory_env *memory, int code, const char *what, const char *path,
                             uint64_t offset, struct vdb_err *err)
 {
     end(memory);
@@ -87,7 +57,8 @@ static vdb_status finish_at(struct memory_env *memory, int code, const char *wha
     return code == ENOMEM ? vdb_err_no_memory(err, path) : vdb_env_error_set_at(err, code, what, path, offset);
 }
 
-static int open_node(struct memory_env *memory, const char *path, unsigned flags, struct vdb_memory_node **out)
+static int open_node(struct vdb_memory_env *memory, const char *path, unsigned flags,
+                     struct vdb_memory_node **out)
 {
     int code = vdb_memory_tree_find(&memory->tree, path, out);
     if (code == ENOENT && (flags & VDB_OPEN_CREATE) != 0) {
@@ -102,13 +73,17 @@ static int open_node(struct memory_env *memory, const char *path, unsigned flags
     if ((*out)->is_dir) {
         return EISDIR;
     }
-    return (flags & VDB_OPEN_TRUNCATE) != 0 ? vdb_memory_image_truncate(&(*out)->image, 0) : 0;
+    if ((flags & VDB_OPEN_TRUNCATE) == 0) {
+        return 0;
+    }
+    assert((*out)->map_count == 0); /* E5 */
+    return vdb_memory_image_truncate(&(*out)->image, 0);
 }
 
 static vdb_status memory_open(struct vdb_env *env, const char *path, unsigned flags, struct vdb_file **out,
                               struct vdb_err *err)
 {
-    struct memory_env *memory = memory_of(env);
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
     bool writes = (flags & VDB_OPEN_WRITE) != 0;
     assert(writes != ((flags & VDB_OPEN_READ) != 0));
     assert(writes || (flags & (VDB_OPEN_CREATE | VDB_OPEN_TRUNCATE)) == 0);
@@ -124,7 +99,8 @@ static vdb_status memory_open(struct vdb_env *env, const char *path, unsigned fl
     file->writes = writes;
 
     struct vdb_memory_node *node = NULL;
-    int code = begin(memory);
+    int code = begin(memory,
+                     (flags & (VDB_OPEN_CREATE | VDB_OPEN_TRUNCATE)) != 0 ? VDB_MEMORY_WRITES : VDB_MEMORY_READS);
     if (code == 0) {
         code = open_node(memory, path, flags, &node);
     }
@@ -142,7 +118,7 @@ static vdb_status memory_open(struct vdb_env *env, const char *path, unsigned fl
 
 static void memory_close(struct vdb_env *env, struct vdb_file *file)
 {
-    struct memory_env *memory = memory_of(env);
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
     if (file == NULL) {
         return;
     }
@@ -160,9 +136,9 @@ static void memory_close(struct vdb_env *env, struct vdb_file *file)
 static vdb_status memory_read_at(struct vdb_env *env, struct vdb_file *file, void *out, size_t bytes,
                                  uint64_t offset, size_t *got, struct vdb_err *err)
 {
-    struct memory_env *memory = memory_of(env);
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
     *got = 0;
-    int code = begin(memory);
+    int code = begin(memory, VDB_MEMORY_READS);
     if (code == 0 && file->node == NULL) {
         code = EBADF;
     }
@@ -180,14 +156,15 @@ static int write_node(struct vdb_file *file, const void *data, size_t bytes, uin
     if (offset > INT64_MAX || bytes > (uint64_t)INT64_MAX - offset) {
         return EFBIG;
     }
+    assert(file->node->map_count == 0 || bytes == 0); /* E5 */
     return vdb_memory_image_write(&file->node->image, data, bytes, offset);
 }
 
 static vdb_status memory_write_at(struct vdb_env *env, struct vdb_file *file, const void *data, size_t bytes,
                                   uint64_t offset, struct vdb_err *err)
 {
-    struct memory_env *memory = memory_of(env);
-    int code = begin(memory);
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
+    int code = begin(memory, VDB_MEMORY_WRITES);
     if (code == 0) {
         code = write_node(file, data, bytes, offset);
     } else if (memory->operations == memory->fail_at) {
@@ -199,8 +176,8 @@ static vdb_status memory_write_at(struct vdb_env *env, struct vdb_file *file, co
 
 static vdb_status memory_size(struct vdb_env *env, struct vdb_file *file, uint64_t *out, struct vdb_err *err)
 {
-    struct memory_env *memory = memory_of(env);
-    int code = begin(memory);
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
+    int code = begin(memory, VDB_MEMORY_READS);
     if (code == 0 && file->node == NULL) {
         code = EBADF;
     }
@@ -212,8 +189,8 @@ static vdb_status memory_size(struct vdb_env *env, struct vdb_file *file, uint64
 
 static vdb_status memory_truncate(struct vdb_env *env, struct vdb_file *file, uint64_t bytes, struct vdb_err *err)
 {
-    struct memory_env *memory = memory_of(env);
-    int code = begin(memory);
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
+    int code = begin(memory, VDB_MEMORY_WRITES);
     if (code == 0 && (file->node == NULL || !file->writes)) {
         code = file->node == NULL ? EBADF : EINVAL; /* as ftruncate */
     }
@@ -221,6 +198,7 @@ static vdb_status memory_truncate(struct vdb_env *env, struct vdb_file *file, ui
         code = EFBIG;
     }
     if (code == 0) {
+        assert(file->node->map_count == 0); /* E5 */
         code = vdb_memory_image_truncate(&file->node->image, bytes);
     }
     return finish_at(memory, code, "truncate", file->path, bytes, err);
@@ -228,8 +206,8 @@ static vdb_status memory_truncate(struct vdb_env *env, struct vdb_file *file, ui
 
 static vdb_status memory_sync(struct vdb_env *env, struct vdb_file *file, struct vdb_err *err)
 {
-    struct memory_env *memory = memory_of(env);
-    int code = begin(memory);
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
+    int code = begin(memory, VDB_MEMORY_SYNCS);
     if (file->node == NULL) {
         code = code != 0 ? code : EBADF;
     } else if (code == 0) {
@@ -240,7 +218,7 @@ static vdb_status memory_sync(struct vdb_env *env, struct vdb_file *file, struct
     return finish(memory, code, "sync", file->path, err);
 }
 
-static int find_dir(struct memory_env *memory, const char *path, struct vdb_memory_node **out)
+static int find_dir(struct vdb_memory_env *memory, const char *path, struct vdb_memory_node **out)
 {
     int code = vdb_memory_tree_find(&memory->tree, path, out);
     return code == 0 && !(*out)->is_dir ? ENOTDIR : code;
@@ -248,9 +226,9 @@ static int find_dir(struct memory_env *memory, const char *path, struct vdb_memo
 
 static vdb_status memory_sync_dir(struct vdb_env *env, const char *path, struct vdb_err *err)
 {
-    struct memory_env *memory = memory_of(env);
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
     struct vdb_memory_node *dir = NULL;
-    int code = begin(memory);
+    int code = begin(memory, VDB_MEMORY_SYNCS);
     if (code == 0) {
         code = find_dir(memory, path, &dir);
     }
@@ -262,8 +240,8 @@ static vdb_status memory_sync_dir(struct vdb_env *env, const char *path, struct 
 
 static vdb_status memory_rename(struct vdb_env *env, const char *from, const char *to, struct vdb_err *err)
 {
-    struct memory_env *memory = memory_of(env);
-    int code = begin(memory);
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
+    int code = begin(memory, VDB_MEMORY_WRITES);
     if (code == 0) {
         code = vdb_memory_tree_rename(&memory->tree, from, to);
     }
@@ -271,24 +249,38 @@ static vdb_status memory_rename(struct vdb_env *env, const char *from, const cha
     if (code == 0) {
         return VDB_OK;
     }
-    return code == ENOMEM ? vdb_err_no_memory(err, from) : vdb_env_error_set_rename(err, code, from, to);
+    return code == ENOMEM ? vdb_err_no_memory(err, from) : vdb_env_error_set_pair(err, code, "rename", from, to);
 }
 
 static vdb_status memory_unlink(struct vdb_env *env, const char *path, struct vdb_err *err)
 {
-    struct memory_env *memory = memory_of(env);
-    int code = begin(memory);
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
+    int code = begin(memory, VDB_MEMORY_WRITES);
     if (code == 0) {
         code = vdb_memory_tree_remove(&memory->tree, path, false);
     }
     return finish(memory, code, "unlink", path, err);
 }
 
+static vdb_status memory_link(struct vdb_env *env, const char *from, const char *to, struct vdb_err *err)
+{
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
+    int code = begin(memory, VDB_MEMORY_WRITES);
+    if (code == 0) {
+        code = vdb_memory_tree_link(&memory->tree, from, to);
+    }
+    end(memory);
+    if (code == 0) {
+        return VDB_OK;
+    }
+    return code == ENOMEM ? vdb_err_no_memory(err, to) : vdb_env_error_set_pair(err, code, "link", from, to);
+}
+
 static vdb_status memory_mkdir(struct vdb_env *env, const char *path, struct vdb_err *err)
 {
-    struct memory_env *memory = memory_of(env);
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
     struct vdb_memory_node *dir = NULL;
-    int code = begin(memory);
+    int code = begin(memory, VDB_MEMORY_WRITES);
     if (code == 0) {
         code = vdb_memory_tree_create(&memory->tree, path, true, &dir);
     }
@@ -297,8 +289,8 @@ static vdb_status memory_mkdir(struct vdb_env *env, const char *path, struct vdb
 
 static vdb_status memory_rmdir(struct vdb_env *env, const char *path, struct vdb_err *err)
 {
-    struct memory_env *memory = memory_of(env);
-    int code = begin(memory);
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
+    int code = begin(memory, VDB_MEMORY_WRITES);
     if (code == 0) {
         code = vdb_memory_tree_remove(&memory->tree, path, true);
     }
@@ -321,10 +313,10 @@ static int copy_entries(const struct vdb_memory_node *dir, struct vdb_buf *entri
 static vdb_status memory_list(struct vdb_env *env, const char *path, vdb_dir_fn *fn, void *ctx,
                               struct vdb_err *err)
 {
-    struct memory_env *memory = memory_of(env);
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
     struct vdb_memory_node *dir = NULL;
     struct vdb_buf entries = {0};
-    int code = begin(memory);
+    int code = begin(memory, VDB_MEMORY_READS);
     if (code == 0) {
         code = find_dir(memory, path, &dir);
     }
@@ -345,9 +337,9 @@ static vdb_status memory_list(struct vdb_env *env, const char *path, vdb_dir_fn 
 static vdb_status memory_stat(struct vdb_env *env, const char *path, vdb_file_kind *kind, uint64_t *bytes,
                               struct vdb_err *err)
 {
-    struct memory_env *memory = memory_of(env);
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
     struct vdb_memory_node *node = NULL;
-    int code = begin(memory);
+    int code = begin(memory, VDB_MEMORY_READS);
     if (code == 0) {
         code = vdb_memory_tree_find(&memory->tree, path, &node);
     }
@@ -358,7 +350,7 @@ static vdb_status memory_stat(struct vdb_env *env, const char *path, vdb_file_ki
     return finish(memory, code, "stat", path, err);
 }
 
-static bool is_locked(const struct memory_env *memory, const struct vdb_memory_node *node)
+static bool is_locked(const struct vdb_memory_env *memory, const struct vdb_memory_node *node)
 {
     for (const struct vdb_lock *lock = memory->locks; lock != NULL; lock = lock->next) {
         if (lock->node == node) {
@@ -370,14 +362,14 @@ static bool is_locked(const struct memory_env *memory, const struct vdb_memory_n
 
 static vdb_status memory_lock(struct vdb_env *env, const char *path, struct vdb_lock **out, struct vdb_err *err)
 {
-    struct memory_env *memory = memory_of(env);
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
     *out = NULL;
     struct vdb_lock *lock = calloc(1, sizeof *lock);
     if (lock == NULL) {
         return vdb_err_no_memory(err, "a lock");
     }
     struct vdb_memory_node *node = NULL;
-    int code = begin(memory);
+    int code = begin(memory, VDB_MEMORY_WRITES);
     if (code == 0) {
         code = open_node(memory, path, VDB_OPEN_WRITE | VDB_OPEN_CREATE, &node);
     }
@@ -400,7 +392,7 @@ static vdb_status memory_lock(struct vdb_env *env, const char *path, struct vdb_
 
 static void memory_unlock(struct vdb_env *env, struct vdb_lock *lock)
 {
-    struct memory_env *memory = memory_of(env);
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
     if (lock == NULL) {
         return;
     }
@@ -415,9 +407,98 @@ static void memory_unlock(struct vdb_env *env, struct vdb_lock *lock)
     free(lock);
 }
 
+static int map_node(struct vdb_memory_map *map, struct vdb_memory_node *node)
+{
+    if (node->is_dir) {
+        return EISDIR;
+    }
+    map->bytes = node->image.seen_bytes;
+    void *data;
+    if (posix_memalign(&data, MAP_ALIGN_BYTES, map->bytes > 0 ? map->bytes : 1) != 0) {
+        return ENOMEM;
+    }
+    map->data = data;
+    map->data[0] = 0;
+    (void)vdb_memory_image_read(&node->image, map->data, map->bytes, 0);
+    map->node = node;
+    node->map_count++;
+    vdb_memory_node_ref(node);
+    return 0;
+}
+
+static vdb_status memory_map(struct vdb_env *env, const char *path, struct vdb_map *out, struct vdb_err *err)
+{
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
+    *out = (struct vdb_map){0};
+    size_t path_bytes = strlen(path) + 1;
+    struct vdb_memory_map *map = calloc(1, sizeof *map + path_bytes);
+    if (map == NULL) {
+        return vdb_err_no_memory(err, "a map");
+    }
+    memcpy(map->path, path, path_bytes);
+    struct vdb_memory_node *node = NULL;
+    int code = begin(memory, VDB_MEMORY_READS);
+    if (code == 0) {
+        code = vdb_memory_tree_find(&memory->tree, path, &node);
+    }
+    if (code == 0) {
+        code = map_node(map, node);
+    }
+    if (code == 0) {
+        map->next = memory->maps;
+        memory->maps = map;
+        *out = (struct vdb_map){.data = map->data, .bytes = map->bytes, .impl = map};
+    } else {
+        free(map);
+    }
+    return finish(memory, code, "map", path, err);
+}
+
+static void memory_unmap(struct vdb_env *env, struct vdb_map *out)
+{
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
+    struct vdb_memory_map *map = out->impl;
+    *out = (struct vdb_map){0};
+    if (map == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&memory->mutex);
+    struct vdb_memory_map **link = &memory->maps;
+    while (*link != map) {
+        link = &(*link)->next;
+    }
+    *link = map->next;
+    vdb_memory_env_cut_map_locked(memory, map);
+    pthread_mutex_unlock(&memory->mutex);
+    free(map->data);
+    free(map);
+}
+
+static vdb_status memory_touch(struct vdb_env *env, const struct vdb_map *map, uint64_t offset, uint64_t bytes,
+                               struct vdb_err *err)
+{
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
+    assert(offset <= map->bytes && bytes <= map->bytes - offset);
+    if (bytes == 0) {
+        return VDB_OK;
+    }
+    const struct vdb_memory_map *mine = map->impl;
+    int code = begin(memory, VDB_MEMORY_READS);
+    if (code == 0 && mine->node == NULL) {
+        code = EBADF;
+    }
+    return finish_at(memory, code, "read", mine->path, offset, err);
+}
+
+static void memory_advise(struct vdb_env *env, const struct vdb_map *map, uint64_t offset, uint64_t bytes,
+                          vdb_access access)
+{
+    (void)env, (void)map, (void)offset, (void)bytes, (void)access;
+}
+
 static uint64_t memory_now_us(struct vdb_env *env)
 {
-    struct memory_env *memory = memory_of(env);
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
     pthread_mutex_lock(&memory->mutex);
     uint64_t now = memory->now_us;
     memory->now_us += CLOCK_STEP_US;
@@ -427,15 +508,15 @@ static uint64_t memory_now_us(struct vdb_env *env)
 
 static vdb_status memory_entropy(struct vdb_env *env, void *out, size_t bytes, struct vdb_err *err)
 {
-    struct memory_env *memory = memory_of(env);
-    int code = begin(memory);
+    struct vdb_memory_env *memory = vdb_memory_env_of(env);
+    int code = begin(memory, VDB_MEMORY_READS);
     for (size_t i = 0; code == 0 && i < bytes; i++) {
         ((uint8_t *)out)[i] = (uint8_t)vdb_rng_below(&memory->entropy_rng, 256);
     }
     return finish(memory, code, "entropy", "memory", err);
 }
 
-static const struct vdb_env_ops memory_ops = {
+const struct vdb_env_ops vdb_memory_env_ops = {
     .name = "memory",
     .open = memory_open,
     .close = memory_close,
@@ -447,114 +528,17 @@ static const struct vdb_env_ops memory_ops = {
     .sync_dir = memory_sync_dir,
     .rename = memory_rename,
     .unlink = memory_unlink,
+    .link = memory_link,
     .mkdir = memory_mkdir,
     .rmdir = memory_rmdir,
     .list = memory_list,
     .stat = memory_stat,
     .lock = memory_lock,
     .unlock = memory_unlock,
+    .map = memory_map,
+    .unmap = memory_unmap,
+    .touch = memory_touch,
+    .advise = memory_advise,
     .now_us = memory_now_us,
     .entropy = memory_entropy,
 };
-
-struct vdb_env *vdb_env_memory_create(void)
-{
-    struct memory_env *memory = calloc(1, sizeof *memory);
-    if (memory == NULL) {
-        return NULL;
-    }
-    if (!vdb_memory_tree_init(&memory->tree)) {
-        free(memory);
-        return NULL;
-    }
-    if (pthread_mutex_init(&memory->mutex, NULL) != 0) {
-        vdb_memory_tree_fini(&memory->tree);
-        free(memory);
-        return NULL;
-    }
-    memory->env.ops = &memory_ops;
-    memory->now_us = CLOCK_START_US;
-    vdb_rng_init(&memory->entropy_rng, 1);
-    return &memory->env;
-}
-
-/* As the end of a process does. The handles' memory stays until close and unlock. */
-static void cut_handles(struct memory_env *memory)
-{
-    for (struct vdb_file *file = memory->files; file != NULL; file = file->next) {
-        vdb_memory_node_unref(&memory->tree, file->node);
-        file->node = NULL;
-    }
-    for (struct vdb_lock *lock = memory->locks; lock != NULL; lock = lock->next) {
-        vdb_memory_node_unref(&memory->tree, lock->node);
-        lock->node = NULL;
-    }
-}
-
-void vdb_env_memory_destroy(struct vdb_env *env)
-{
-    if (env == NULL) {
-        return;
-    }
-    struct memory_env *memory = memory_of(env);
-    cut_handles(memory);
-    while (memory->files != NULL) {
-        struct vdb_file *file = memory->files;
-        memory->files = file->next;
-        free(file);
-    }
-    while (memory->locks != NULL) {
-        struct vdb_lock *lock = memory->locks;
-        memory->locks = lock->next;
-        free(lock);
-    }
-    vdb_memory_tree_fini(&memory->tree);
-    pthread_mutex_destroy(&memory->mutex);
-    free(memory);
-}
-
-uint64_t vdb_env_memory_operations(struct vdb_env *env)
-{
-    struct memory_env *memory = memory_of(env);
-    pthread_mutex_lock(&memory->mutex);
-    uint64_t operations = memory->operations;
-    pthread_mutex_unlock(&memory->mutex);
-    return operations;
-}
-
-void vdb_env_memory_fail_at(struct vdb_env *env, uint64_t n, vdb_status status, bool forever, uint64_t seed)
-{
-    struct memory_env *memory = memory_of(env);
-    assert(n == 0 || status == VDB_IO || status == VDB_NO_SPACE);
-    pthread_mutex_lock(&memory->mutex);
-    memory->operations = 0;
-    memory->fail_at = n;
-    memory->fail_code = status == VDB_NO_SPACE ? ENOSPC : EIO;
-    memory->fail_forever = forever;
-    vdb_rng_init(&memory->fail_rng, seed);
-    pthread_mutex_unlock(&memory->mutex);
-}
-
-void vdb_env_memory_crash(struct vdb_env *env, uint64_t seed)
-{
-    struct memory_env *memory = memory_of(env);
-    pthread_mutex_lock(&memory->mutex);
-    cut_handles(memory);
-    if (seed != UINT64_MAX) {
-        struct vdb_rng rng;
-        vdb_rng_init(&rng, seed);
-        vdb_memory_tree_crash(&memory->tree, seed == 0 ? NULL : &rng);
-    }
-    pthread_mutex_unlock(&memory->mutex);
-}
-
-bool vdb_env_memory_flip(struct vdb_env *env, const char *path, uint64_t offset, uint8_t xor_mask)
-{
-    struct memory_env *memory = memory_of(env);
-    struct vdb_memory_node *node;
-    pthread_mutex_lock(&memory->mutex);
-    bool flipped = vdb_memory_tree_find(&memory->tree, path, &node) == 0 && !node->is_dir &&
-                   vdb_memory_image_flip(&node->image, offset, xor_mask);
-    pthread_mutex_unlock(&memory->mutex);
-    return flipped;
-}

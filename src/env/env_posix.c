@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -48,6 +49,14 @@ struct vdb_file {
     char path[];        /* for error texts */
 };
 
+struct posix_map {
+    size_t bytes; /* mapped; 0: `empty` stands in */
+    char path[];  /* for error texts */
+};
+
+/* What a map of an empty file points to: mmap has no mapping of no bytes. */
+static const _Alignas(4096) uint8_t empty[1];
+
 struct vdb_lock {
     int fd;
     pid_t pid; /* who took it: a forked child that unlocks must not free its parent's lock */
@@ -62,6 +71,31 @@ static int open_retrying(const char *path, int flags)
     return fd;
 }
 
+/* A descriptor of the regular file at path; `what` the caller does, for the error's text. */
+static vdb_status open_regular(const char *path, int flags, const char *what, int *out, uint64_t *bytes,
+                               struct vdb_err *err)
+{
+    struct stat info;
+    vdb_status status = VDB_OK;
+    int fd = open_retrying(path, flags);
+    if (fd < 0 || fstat(fd, &info) != 0) {
+        status = vdb_env_error_set(err, errno, what, path);
+    } else if (S_ISDIR(info.st_mode)) {
+        status = vdb_env_error_set(err, EISDIR, what, path);
+    } else if (!S_ISREG(info.st_mode)) {
+        status = vdb_env_error_set_text(err, VDB_IO, what, path, "not a regular file");
+    }
+    if (status != VDB_OK) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        return status;
+    }
+    *out = fd;
+    *bytes = (uint64_t)info.st_size;
+    return VDB_OK;
+}
+
 static vdb_status posix_open(struct vdb_env *env, const char *path, unsigned flags, struct vdb_file **out,
                              struct vdb_err *err)
 {
@@ -72,44 +106,25 @@ static vdb_status posix_open(struct vdb_env *env, const char *path, unsigned fla
     assert((flags & VDB_OPEN_EXCLUSIVE) == 0 || (flags & VDB_OPEN_CREATE) != 0);
 
     *out = NULL;
-    vdb_status status = VDB_OK;
-    int fd = -1;
-    struct stat info;
+    uint64_t bytes;
     size_t path_bytes = strlen(path) + 1;
     struct vdb_file *file = malloc(sizeof *file + path_bytes);
     if (file == NULL) {
         return vdb_err_no_memory(err, "a file handle");
     }
-
     int how = writes ? O_RDWR : O_RDONLY;
     how |= (flags & VDB_OPEN_CREATE) != 0 ? O_CREAT : 0;
     how |= (flags & VDB_OPEN_EXCLUSIVE) != 0 ? O_EXCL : 0;
     how |= (flags & VDB_OPEN_TRUNCATE) != 0 ? O_TRUNC : 0;
-    fd = open_retrying(path, how);
-    if (fd < 0 || fstat(fd, &info) != 0) {
-        status = vdb_env_error_set(err, errno, "open", path);
-        goto cleanup;
+    vdb_status status = open_regular(path, how, "open", &file->fd, &bytes, err);
+    if (status != VDB_OK) {
+        free(file);
+        return status;
     }
-    if (S_ISDIR(info.st_mode)) {
-        status = vdb_env_error_set(err, EISDIR, "open", path);
-        goto cleanup;
-    }
-    if (!S_ISREG(info.st_mode)) {
-        status = vdb_env_error_set_text(err, VDB_IO, "open", path, "not a regular file");
-        goto cleanup;
-    }
-    file->fd = fd;
     atomic_init(&file->shrunk, (flags & VDB_OPEN_TRUNCATE) != 0);
     memcpy(file->path, path, path_bytes);
     *out = file;
     return VDB_OK;
-
-cleanup:
-    if (fd >= 0) {
-        close(fd);
-    }
-    free(file);
-    return status;
 }
 
 static void posix_close(struct vdb_env *env, struct vdb_file *file)
@@ -232,7 +247,7 @@ static vdb_status posix_rename(struct vdb_env *env, const char *from, const char
     (void)env;
     if (rename(from, to) != 0) {
         /* A full target directory is ENOTEMPTY on ext4 and EEXIST on XFS; callers get one answer. */
-        return vdb_env_error_set_rename(err, errno == EEXIST ? ENOTEMPTY : errno, from, to);
+        return vdb_env_error_set_pair(err, errno == EEXIST ? ENOTEMPTY : errno, "rename", from, to);
     }
     return VDB_OK;
 }
@@ -241,6 +256,22 @@ static vdb_status posix_unlink(struct vdb_env *env, const char *path, struct vdb
 {
     (void)env;
     return unlink(path) == 0 ? VDB_OK : vdb_env_error_set(err, errno, "unlink", path);
+}
+
+static vdb_status posix_link(struct vdb_env *env, const char *from, const char *to, struct vdb_err *err)
+{
+    (void)env;
+    struct stat info;
+    if (lstat(from, &info) != 0) {
+        return vdb_env_error_set_pair(err, errno, "link", from, to);
+    }
+    if (!S_ISREG(info.st_mode)) { /* Linux would link special files and symbolic links, too */
+        return vdb_env_error_set_pair(err, S_ISDIR(info.st_mode) ? EPERM : EINVAL, "link", from, to);
+    }
+    if (linkat(AT_FDCWD, from, AT_FDCWD, to, 0) != 0) {
+        return vdb_env_error_set_pair(err, errno, "link", from, to);
+    }
+    return VDB_OK;
 }
 
 static vdb_status posix_mkdir(struct vdb_env *env, const char *path, struct vdb_err *err)
@@ -441,6 +472,104 @@ static void posix_unlock(struct vdb_env *env, struct vdb_lock *lock)
     free(lock);
 }
 
+/* The descriptor is closed at once: the mapping holds the file, also when its last name has gone. */
+static vdb_status posix_map(struct vdb_env *env, const char *path, struct vdb_map *out, struct vdb_err *err)
+{
+    (void)env;
+    *out = (struct vdb_map){0};
+    int fd = -1;
+    uint64_t bytes = 0;
+    size_t path_bytes = strlen(path) + 1;
+    struct posix_map *map = malloc(sizeof *map + path_bytes);
+    if (map == NULL) {
+        return vdb_err_no_memory(err, "a map");
+    }
+    vdb_status status = open_regular(path, O_RDONLY, "map", &fd, &bytes, err);
+    if (status != VDB_OK) {
+        free(map);
+        return status;
+    }
+    const void *data = bytes > 0 ? mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0) : empty;
+    if (data == MAP_FAILED) {
+        status = errno == ENOMEM ? vdb_err_no_memory(err, "a map") : vdb_env_error_set(err, errno, "map", path);
+        free(map);
+    } else {
+        map->bytes = bytes;
+        memcpy(map->path, path, path_bytes);
+        *out = (struct vdb_map){.data = data, .bytes = bytes, .impl = map};
+    }
+    close(fd);
+    return status;
+}
+
+static void posix_unmap(struct vdb_env *env, struct vdb_map *out)
+{
+    (void)env;
+    struct posix_map *map = out->impl;
+    if (map != NULL && map->bytes > 0) {
+        int rc = munmap((void *)(uintptr_t)out->data, map->bytes);
+        assert(rc == 0); /* fails only on what was never mapped */
+        (void)rc;
+    }
+    free(map);
+    *out = (struct vdb_map){0};
+}
+
+/* The pages that the range lies in, as far as the map goes; false when there are none. */
+static bool pages_of(const struct vdb_map *map, uint64_t offset, uint64_t bytes, void **start, size_t *length)
+{
+    if (offset >= map->bytes || bytes == 0) {
+        return false;
+    }
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t end = bytes < map->bytes - offset ? offset + bytes : map->bytes;
+    uint64_t first = offset - offset % page;
+    *start = (void *)((uintptr_t)map->data + first);
+    *length = (size_t)(end - first);
+    return true;
+}
+
+static vdb_status posix_touch(struct vdb_env *env, const struct vdb_map *map, uint64_t offset, uint64_t bytes,
+                              struct vdb_err *err)
+{
+    (void)env;
+    assert(offset <= map->bytes && bytes <= map->bytes - offset);
+    void *start;
+    size_t length;
+    if (!pages_of(map, offset, bytes, &start, &length)) {
+        return VDB_OK;
+    }
+    /* First all pages in one request, whatever was advised (after RANDOM the second call alone would read them one
+     * by one); then wait for them. */
+    (void)madvise(start, length, MADV_WILLNEED);
+    int rc;
+    do {
+        rc = madvise(start, length, MADV_POPULATE_READ);
+    } while (rc != 0 && (errno == EINTR || errno == EAGAIN));
+    if (rc == 0 || errno == EINVAL) { /* before Linux 5.14 there is no such call: nothing is known */
+        return VDB_OK;
+    }
+    /* EFAULT: an access would be answered by SIGBUS; EHWPOISON: by one for a broken memory page. */
+    const struct posix_map *posix = map->impl;
+    return errno == ENOMEM ? vdb_err_no_memory(err, posix->path)
+                           : vdb_env_error_set_at(err, EIO, "read", posix->path, offset);
+}
+
+static void posix_advise(struct vdb_env *env, const struct vdb_map *map, uint64_t offset, uint64_t bytes,
+                         vdb_access access)
+{
+    (void)env;
+    static const int advices[] = {[VDB_ACCESS_NORMAL] = MADV_NORMAL,
+                                  [VDB_ACCESS_SEQUENTIAL] = MADV_SEQUENTIAL,
+                                  [VDB_ACCESS_RANDOM] = MADV_RANDOM,
+                                  [VDB_ACCESS_SOON] = MADV_WILLNEED};
+    void *start;
+    size_t length;
+    if (pages_of(map, offset, bytes, &start, &length)) {
+        (void)madvise(start, length, advices[access]); /* a hint: its failure is nothing */
+    }
+}
+
 static uint64_t posix_now_us(struct vdb_env *env)
 {
     (void)env;
@@ -475,12 +604,17 @@ static const struct vdb_env_ops posix_ops = {
     .sync_dir = posix_sync_dir,
     .rename = posix_rename,
     .unlink = posix_unlink,
+    .link = posix_link,
     .mkdir = posix_mkdir,
     .rmdir = posix_rmdir,
     .list = posix_list,
     .stat = posix_stat,
     .lock = posix_lock,
     .unlock = posix_unlock,
+    .map = posix_map,
+    .unmap = posix_unmap,
+    .touch = posix_touch,
+    .advise = posix_advise,
     .now_us = posix_now_us,
     .entropy = posix_entropy,
 };

@@ -1,9 +1,24 @@
-/* memory_image.c: two images of a file and the writes between them. */
+/* memory_image.c: two sides of a file, the writes between them, and the bytes that images share. */
 #include "memory_image.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum {
+    CAPACITY_BYTES_MIN = 256,
+    ALL_BOUNDARIES_BYTES_MAX = 16 * VDB_MEMORY_SECTOR_BYTES, /* longer writes are torn at fewer places */
+    TEARS_PER_BOUNDARY = 2,                                  /* the part before it, the part behind it */
+    TEARS_PER_BOUNDARY_GROWING = 3                           /* and the part before it with the whole size */
+};
+
+struct vdb_memory_bytes {
+    atomic_size_t refs;
+    size_t capacity;
+    uint8_t data[]; /* zero past the size in use */
+};
 
 struct vdb_memory_write {
     struct vdb_memory_write *next;
@@ -14,7 +29,81 @@ struct vdb_memory_write {
     uint8_t data[];
 };
 
-enum { CAPACITY_BYTES_MIN = 256 };
+static struct vdb_memory_bytes *share(struct vdb_memory_bytes *bytes)
+{
+    if (bytes != NULL) {
+        atomic_fetch_add_explicit(&bytes->refs, 1, memory_order_relaxed);
+    }
+    return bytes;
+}
+
+static void release(struct vdb_memory_bytes *bytes)
+{
+    if (bytes != NULL && atomic_fetch_sub_explicit(&bytes->refs, 1, memory_order_acq_rel) == 1) {
+        free(bytes);
+    }
+}
+
+static bool is_shared(const struct vdb_memory_bytes *bytes)
+{
+    return atomic_load_explicit(&bytes->refs, memory_order_acquire) > 1;
+}
+
+/* A copy of data[0..used) with that capacity, or NULL. */
+static struct vdb_memory_bytes *copy_bytes(const uint8_t *data, size_t used, size_t capacity)
+{
+    struct vdb_memory_bytes *copy = malloc(sizeof *copy + capacity);
+    if (copy == NULL) {
+        return NULL;
+    }
+    atomic_init(&copy->refs, 1);
+    copy->capacity = capacity;
+    if (used > 0) {
+        memcpy(copy->data, data, used);
+    }
+    memset(copy->data + used, 0, capacity - used);
+    return copy;
+}
+
+/* Makes *bytes, of which `used` are in use, unshared and with room for `wanted` (M1). */
+static int own(struct vdb_memory_bytes **bytes, size_t used, uint64_t wanted)
+{
+    struct vdb_memory_bytes *old = *bytes;
+    if (wanted > VDB_MEMORY_FILE_BYTES_MAX) {
+        return ENOSPC;
+    }
+    size_t capacity = old != NULL ? old->capacity : CAPACITY_BYTES_MIN;
+    while (capacity < wanted) {
+        capacity *= 2;
+    }
+    if (old == NULL || is_shared(old)) {
+        struct vdb_memory_bytes *copy = copy_bytes(old != NULL ? old->data : NULL, used, capacity);
+        if (copy == NULL) {
+            return ENOMEM;
+        }
+        release(old);
+        *bytes = copy;
+        return 0;
+    }
+    if (capacity == old->capacity) {
+        return 0;
+    }
+    struct vdb_memory_bytes *grown = realloc(old, sizeof *grown + capacity);
+    if (grown == NULL) {
+        return ENOMEM;
+    }
+    memset(grown->data + grown->capacity, 0, capacity - grown->capacity);
+    grown->capacity = capacity;
+    *bytes = grown;
+    return 0;
+}
+
+/* M1 and M2 for a file of `wanted` bytes. */
+static int reserve(struct vdb_memory_image *image, uint64_t wanted)
+{
+    int code = own(&image->seen, image->seen_bytes, wanted);
+    return code == 0 ? own(&image->durable, image->durable_bytes, wanted) : code;
+}
 
 static void free_writes(struct vdb_memory_image *image)
 {
@@ -31,9 +120,52 @@ static void free_writes(struct vdb_memory_image *image)
 void vdb_memory_image_fini(struct vdb_memory_image *image)
 {
     free_writes(image);
-    free(image->seen);
-    free(image->durable);
+    release(image->seen);
+    release(image->durable);
     *image = (struct vdb_memory_image){0};
+}
+
+static struct vdb_memory_write *append_write(struct vdb_memory_image *image, size_t bytes, size_t offset)
+{
+    struct vdb_memory_write *write = malloc(sizeof *write + bytes);
+    if (write == NULL) {
+        return NULL;
+    }
+    *write = (struct vdb_memory_write){.offset = offset, .bytes = bytes};
+    if (image->last != NULL) {
+        image->last->next = write;
+    } else {
+        image->first = write;
+    }
+    image->last = write;
+    return write;
+}
+
+bool vdb_memory_image_clone(const struct vdb_memory_image *from, struct vdb_memory_image *to)
+{
+    to->seen = share(from->seen);
+    to->seen_bytes = from->seen_bytes;
+    to->durable_bytes = from->durable_bytes;
+    if (from->first == NULL) {
+        to->durable = share(from->durable);
+        return true;
+    }
+    to->durable = copy_bytes(from->durable->data, from->durable_bytes, from->durable->capacity); /* M2 */
+    if (to->durable == NULL) {
+        return false;
+    }
+    for (const struct vdb_memory_write *write = from->first; write != NULL; write = write->next) {
+        struct vdb_memory_write *copy = append_write(to, write->bytes, write->offset);
+        if (copy == NULL) {
+            return false;
+        }
+        copy->truncates = write->truncates;
+        copy->lost = write->lost;
+        if (write->bytes > 0) {
+            memcpy(copy->data, write->data, write->bytes);
+        }
+    }
+    return true;
 }
 
 size_t vdb_memory_image_read(const struct vdb_memory_image *image, void *out, size_t bytes, uint64_t offset)
@@ -43,56 +175,27 @@ size_t vdb_memory_image_read(const struct vdb_memory_image *image, void *out, si
     }
     size_t left = image->seen_bytes - (size_t)offset;
     size_t got = bytes < left ? bytes : left;
-    memcpy(out, image->seen + offset, got);
+    memcpy(out, image->seen->data + offset, got);
     return got;
 }
 
-/* Makes room for bytes in both images, zeroed. */
-static int reserve(struct vdb_memory_image *image, uint64_t bytes)
+static void put(struct vdb_memory_bytes *to, size_t *size, const uint8_t *data, size_t bytes, size_t offset)
 {
-    if (bytes <= image->capacity) {
-        return 0;
-    }
-    if (bytes > VDB_MEMORY_FILE_BYTES_MAX) {
-        return ENOSPC;
-    }
-    size_t capacity = image->capacity < CAPACITY_BYTES_MIN ? CAPACITY_BYTES_MIN : image->capacity;
-    while (capacity < bytes) {
-        capacity *= 2;
-    }
-    uint8_t *seen = realloc(image->seen, capacity);
-    if (seen == NULL) {
-        return ENOMEM;
-    }
-    image->seen = seen;
-    uint8_t *durable = realloc(image->durable, capacity);
-    if (durable == NULL) {
-        return ENOMEM; /* seen is larger than capacity says: harmless */
-    }
-    image->durable = durable;
-    memset(seen + image->capacity, 0, capacity - image->capacity);
-    memset(durable + image->capacity, 0, capacity - image->capacity);
-    image->capacity = capacity;
-    return 0;
-}
-
-static void put(uint8_t *to, size_t *size, const uint8_t *data, size_t bytes, size_t offset)
-{
-    memcpy(to + offset, data, bytes);
+    memcpy(to->data + offset, data, bytes);
     if (offset + bytes > *size) {
         *size = offset + bytes;
     }
 }
 
-static void resize(uint8_t *to, size_t *size, size_t bytes)
+static void resize(struct vdb_memory_bytes *to, size_t *size, size_t bytes)
 {
     if (bytes < *size) {
-        memset(to + bytes, 0, *size - bytes); /* what comes to light when it grows again */
+        memset(to->data + bytes, 0, *size - bytes); /* what comes to light when it grows again */
     }
     *size = bytes;
 }
 
-static void apply_to_durable(struct vdb_memory_image *image, const struct vdb_memory_write *write)
+static void keep(struct vdb_memory_image *image, const struct vdb_memory_write *write)
 {
     if (write->truncates) {
         resize(image->durable, &image->durable_bytes, write->offset);
@@ -101,21 +204,19 @@ static void apply_to_durable(struct vdb_memory_image *image, const struct vdb_me
     }
 }
 
-static struct vdb_memory_write *append_write(struct vdb_memory_image *image, size_t bytes, size_t offset)
+static void keep_part(struct vdb_memory_image *image, const struct vdb_memory_write *write, size_t from,
+                      size_t to)
 {
-    struct vdb_memory_write *write = calloc(1, sizeof *write + bytes);
-    if (write == NULL) {
-        return NULL;
+    if (from < to) {
+        put(image->durable, &image->durable_bytes, write->data + (from - write->offset), to - from, from);
     }
-    write->offset = offset;
-    write->bytes = bytes;
-    if (image->last != NULL) {
-        image->last->next = write;
-    } else {
-        image->first = write;
+}
+
+static void keep_size(struct vdb_memory_image *image, const struct vdb_memory_write *write)
+{
+    if (write->offset + write->bytes > image->durable_bytes) {
+        image->durable_bytes = write->offset + write->bytes;
     }
-    image->last = write;
-    return write;
 }
 
 int vdb_memory_image_write(struct vdb_memory_image *image, const void *data, size_t bytes, uint64_t offset)
@@ -161,7 +262,7 @@ void vdb_memory_image_sync(struct vdb_memory_image *image)
 {
     for (const struct vdb_memory_write *write = image->first; write != NULL; write = write->next) {
         if (!write->lost) {
-            apply_to_durable(image, write);
+            keep(image, write);
         }
     }
     free_writes(image);
@@ -174,38 +275,45 @@ void vdb_memory_image_fail_sync(struct vdb_memory_image *image)
     }
 }
 
+/* After a power cut: what is durable is all there is. */
+static void show_durable(struct vdb_memory_image *image)
+{
+    free_writes(image);
+    release(image->seen);
+    image->seen = share(image->durable);
+    image->seen_bytes = image->durable_bytes;
+}
+
 /* Keeps of one write some sectors. A size past the last of them may survive too. */
-static void tear(struct vdb_memory_image *image, const struct vdb_memory_write *write, struct vdb_rng *rng)
+static void tear_by_sector(struct vdb_memory_image *image, const struct vdb_memory_write *write,
+                           size_t sector_bytes, struct vdb_rng *rng)
 {
     if (write->truncates) {
         if (vdb_rng_below(rng, 2) != 0) {
-            apply_to_durable(image, write);
+            keep(image, write);
         }
         return;
     }
-    size_t at = 0;
-    while (at < write->bytes) {
-        size_t left_in_sector = VDB_MEMORY_SECTOR_BYTES - (write->offset + at) % (size_t)VDB_MEMORY_SECTOR_BYTES;
-        size_t piece = write->bytes - at < left_in_sector ? write->bytes - at : left_in_sector;
+    size_t end = write->offset + write->bytes;
+    for (size_t at = write->offset; at < end;) {
+        size_t next = at - at % sector_bytes + sector_bytes;
         if (vdb_rng_below(rng, 2) != 0) {
-            put(image->durable, &image->durable_bytes, write->data + at, piece, write->offset + at);
+            keep_part(image, write, at, next < end ? next : end);
         }
-        at += piece;
+        at = next;
     }
-    if (vdb_rng_below(rng, 2) != 0 && write->offset + write->bytes > image->durable_bytes) {
-        image->durable_bytes = write->offset + write->bytes;
+    if (vdb_rng_below(rng, 2) != 0) {
+        keep_size(image, write);
     }
 }
 
-static void crash_by_choice(struct vdb_memory_image *image, struct vdb_rng *rng)
+static void crash_by_seed(struct vdb_memory_image *image, struct vdb_rng *rng)
 {
     enum { DROP_ALL, KEEP_ALL, KEEP_FIRST, EACH_ALONE, CHOICES };
-    uint64_t count = 0;
-    for (const struct vdb_memory_write *write = image->first; write != NULL; write = write->next) {
-        count++;
-    }
+    size_t sector_bytes = vdb_rng_below(rng, 2) != 0 ? VDB_MEMORY_SECTOR_BYTES : VDB_MEMORY_PAGE_BYTES;
     uint64_t choice = vdb_rng_below(rng, CHOICES);
-    uint64_t torn_at = vdb_rng_below(rng, count); /* KEEP_FIRST: the one under the head when the power went */
+    /* KEEP_FIRST: the one under the head when the power went */
+    uint64_t torn_at = vdb_rng_below(rng, vdb_memory_image_pending_count(image));
     uint64_t i = 0;
     for (const struct vdb_memory_write *write = image->first; write != NULL; write = write->next, i++) {
         uint64_t fate = choice == DROP_ALL                     ? 0
@@ -213,9 +321,9 @@ static void crash_by_choice(struct vdb_memory_image *image, struct vdb_rng *rng)
                         : choice == EACH_ALONE || i == torn_at ? vdb_rng_below(rng, 4)
                                                                : (uint64_t)(i < torn_at);
         if (fate == 1) {
-            apply_to_durable(image, write);
+            keep(image, write);
         } else if (fate >= 2) {
-            tear(image, write, rng);
+            tear_by_sector(image, write, sector_bytes, rng);
         }
     }
 }
@@ -223,23 +331,121 @@ static void crash_by_choice(struct vdb_memory_image *image, struct vdb_rng *rng)
 void vdb_memory_image_crash(struct vdb_memory_image *image, struct vdb_rng *rng)
 {
     if (rng != NULL && image->first != NULL) {
-        crash_by_choice(image, rng);
+        crash_by_seed(image, rng);
     }
-    free_writes(image);
-    if (image->capacity > 0) {
-        memcpy(image->seen, image->durable, image->capacity);
+    show_durable(image);
+}
+
+size_t vdb_memory_image_pending_count(const struct vdb_memory_image *image)
+{
+    size_t count = 0;
+    for (const struct vdb_memory_write *write = image->first; write != NULL; write = write->next) {
+        count++;
     }
-    image->seen_bytes = image->durable_bytes;
+    return count;
+}
+
+/* The first boundary past `at` at which the write is torn; its end when there is none. */
+static size_t next_boundary(const struct vdb_memory_write *write, size_t at)
+{
+    size_t end = write->offset + write->bytes;
+    size_t next = at - at % VDB_MEMORY_SECTOR_BYTES + VDB_MEMORY_SECTOR_BYTES;
+    if (write->bytes > ALL_BOUNDARIES_BYTES_MAX) {
+        size_t first_page_end = write->offset - write->offset % VDB_MEMORY_PAGE_BYTES + VDB_MEMORY_PAGE_BYTES;
+        size_t last_page = end - 1 - (end - 1) % VDB_MEMORY_PAGE_BYTES;
+        if (next > first_page_end && next < last_page) {
+            next = (next + VDB_MEMORY_PAGE_BYTES - 1) / VDB_MEMORY_PAGE_BYTES * VDB_MEMORY_PAGE_BYTES;
+        }
+    }
+    return next < end ? next : end;
+}
+
+static size_t boundary_count(const struct vdb_memory_write *write)
+{
+    size_t count = 0;
+    size_t end = write->offset + write->bytes;
+    for (size_t at = next_boundary(write, write->offset); at < end; at = next_boundary(write, at)) {
+        count++;
+    }
+    return count;
+}
+
+/* The least size that the durable side can have when one of the pending writes comes to it. */
+static size_t least_size(const struct vdb_memory_image *image)
+{
+    size_t least = image->durable_bytes;
+    for (const struct vdb_memory_write *write = image->first; write != NULL; write = write->next) {
+        if (write->truncates && write->offset < least) {
+            least = write->offset;
+        }
+    }
+    return least;
+}
+
+static bool may_grow(const struct vdb_memory_write *write, size_t least)
+{
+    return write->offset + write->bytes > least;
+}
+
+size_t vdb_memory_image_tear_count(const struct vdb_memory_image *image, size_t number)
+{
+    const struct vdb_memory_write *write = image->first;
+    while (number-- > 0) {
+        write = write->next;
+    }
+    if (write->truncates) {
+        return 0;
+    }
+    return may_grow(write, least_size(image)) ? boundary_count(write) * TEARS_PER_BOUNDARY_GROWING + 1
+                                              : boundary_count(write) * TEARS_PER_BOUNDARY;
+}
+
+static void tear_as_told(struct vdb_memory_image *image, const struct vdb_memory_write *write, size_t tear,
+                         bool grows)
+{
+    if (grows && tear == 0) {
+        keep_size(image, write);
+        return;
+    }
+    size_t number = grows ? (tear - 1) / TEARS_PER_BOUNDARY_GROWING : tear / TEARS_PER_BOUNDARY;
+    size_t way = grows ? (tear - 1) % TEARS_PER_BOUNDARY_GROWING : tear % TEARS_PER_BOUNDARY;
+    size_t boundary = next_boundary(write, write->offset);
+    while (number-- > 0) {
+        boundary = next_boundary(write, boundary);
+    }
+    if (way == 1) {
+        keep_part(image, write, boundary, write->offset + write->bytes);
+        return;
+    }
+    keep_part(image, write, write->offset, boundary);
+    if (way == 2) {
+        keep_size(image, write);
+    }
+}
+
+void vdb_memory_image_cut(struct vdb_memory_image *image, uint64_t kept, size_t torn, size_t tear)
+{
+    size_t least = least_size(image);
+    size_t i = 0;
+    for (const struct vdb_memory_write *write = image->first; write != NULL; write = write->next, i++) {
+        assert(i < 64);
+        if (i == torn) {
+            tear_as_told(image, write, tear, may_grow(write, least));
+        } else if ((kept >> i & 1) != 0) {
+            keep(image, write);
+        }
+    }
+    show_durable(image);
 }
 
 bool vdb_memory_image_flip(struct vdb_memory_image *image, uint64_t offset, uint8_t xor_mask)
 {
-    if (offset >= image->seen_bytes) {
+    if (offset >= image->seen_bytes || reserve(image, image->seen_bytes) != 0) {
         return false;
     }
-    image->seen[offset] ^= xor_mask;
+    image->seen->data[offset] ^= xor_mask;
     if (offset < image->durable_bytes) {
-        image->durable[offset] ^= xor_mask;
+        image->durable->data[offset] ^= xor_mask;
     }
     for (struct vdb_memory_write *write = image->first; write != NULL; write = write->next) {
         if (!write->truncates && offset >= write->offset && offset - write->offset < write->bytes) {

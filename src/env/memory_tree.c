@@ -447,6 +447,36 @@ int vdb_memory_tree_rename(struct vdb_memory_tree *tree, const char *from, const
                       target.node != NULL && target.node->is_dir ? target.node : NULL);
 }
 
+int vdb_memory_tree_link(struct vdb_memory_tree *tree, const char *from, const char *to)
+{
+    struct place source;
+    struct place target;
+    int code = resolve(tree, from, &source);
+    if (code != 0) {
+        return code;
+    }
+    if (source.node == NULL) {
+        return ENOENT;
+    }
+    if (source.node->is_dir) {
+        return EPERM;
+    }
+    code = resolve(tree, to, &target);
+    if (code != 0) {
+        return code;
+    }
+    if (target.node != NULL) {
+        return EEXIST;
+    }
+    if (target.slash_behind) {
+        return ENOENT; /* as Linux says */
+    }
+    if (!have_slot(&target)) {
+        return ENOMEM;
+    }
+    return add_change(tree, target.slot, source.node, NULL, NULL, NULL, NULL);
+}
+
 /* The pending change with that number; NULL when it is pending no more. */
 static struct vdb_memory_change *find_change(const struct vdb_memory_tree *tree, uint64_t number)
 {
@@ -556,13 +586,186 @@ static void show_durable(struct vdb_memory_tree *tree, struct vdb_rng *rng)
     release_all(tree);
 }
 
-void vdb_memory_tree_crash(struct vdb_memory_tree *tree, struct vdb_rng *rng)
+/* The end of a power cut, when what survives is marked `kept`. */
+static void crash_kept(struct vdb_memory_tree *tree, struct vdb_rng *rng)
 {
-    choose_changes(tree, rng);
     apply_kept(tree);
     for (size_t i = 0; i < tree->change_count; i++) {
         destroy_change(tree, tree->changes[i]);
     }
     tree->change_count = 0;
     show_durable(tree, rng);
+}
+
+void vdb_memory_tree_crash(struct vdb_memory_tree *tree, struct vdb_rng *rng)
+{
+    choose_changes(tree, rng);
+    crash_kept(tree, rng);
+}
+
+void vdb_memory_tree_crash_set(struct vdb_memory_tree *tree, uint64_t set)
+{
+    for (size_t i = 0; i < tree->change_count; i++) {
+        tree->changes[i]->kept = (set >> i & 1) != 0;
+    }
+    crash_kept(tree, NULL);
+}
+
+/* Adds the legal sets that have `set` up to change i and any of the changes from there on. Never a dead end: to
+ * keep none of the rest is always legal. */
+static size_t list_sets_from(const uint64_t *needs, size_t change_count, size_t i, uint64_t set, uint64_t *sets,
+                             size_t sets_max, size_t count)
+{
+    if (count == SIZE_MAX || i == change_count) {
+        if (count >= sets_max) {
+            return SIZE_MAX;
+        }
+        sets[count] = set;
+        return count + 1;
+    }
+    count = list_sets_from(needs, change_count, i + 1, set, sets, sets_max, count);
+    if ((needs[i] & ~set) == 0) {
+        count = list_sets_from(needs, change_count, i + 1, set | (uint64_t)1 << i, sets, sets_max, count);
+    }
+    return count;
+}
+
+size_t vdb_memory_tree_list_sets(const struct vdb_memory_tree *tree, uint64_t *sets, size_t sets_max)
+{
+    uint64_t needs[VDB_MEMORY_SET_CHANGES_MAX] = {0};
+    if (tree->change_count > VDB_MEMORY_SET_CHANGES_MAX) {
+        return SIZE_MAX;
+    }
+    for (size_t i = 0; i < tree->change_count; i++) {
+        const struct vdb_memory_change *change = tree->changes[i];
+        for (size_t before = 0; before < i; before++) {
+            for (size_t j = 0; j < change->after_count; j++) {
+                if (change->after[j] == tree->changes[before]->number) {
+                    needs[i] |= (uint64_t)1 << before;
+                }
+            }
+        }
+    }
+    return list_sets_from(needs, tree->change_count, 0, 0, sets, sets_max, 0);
+}
+
+void vdb_memory_tree_mark_named(struct vdb_memory_tree *tree, uint64_t set)
+{
+    for (struct vdb_memory_node *node = tree->first; node != NULL; node = node->next) {
+        node->is_named = false;
+        for (size_t i = 0; i < node->slot_count; i++) {
+            node->slots[i]->probe = node->slots[i]->durable;
+        }
+    }
+    for (size_t i = 0; i < tree->change_count; i++) {
+        const struct vdb_memory_change *change = tree->changes[i];
+        for (size_t j = 0; (set >> i & 1) != 0 && j < change->set_count; j++) {
+            change->sets[j].slot->probe = change->sets[j].value;
+        }
+    }
+    for (struct vdb_memory_node *node = tree->first; node != NULL; node = node->next) {
+        for (size_t i = 0; i < node->slot_count; i++) {
+            if (node->slots[i]->probe != NULL) {
+                node->slots[i]->probe->is_named = true;
+            }
+        }
+    }
+}
+
+static bool clone_slots(const struct vdb_memory_node *from, struct vdb_memory_tree *to_tree)
+{
+    struct vdb_memory_node *to = from->copy;
+    if (from->slot_count == 0) {
+        return true;
+    }
+    if (!vdb_realloc_array((void **)&to->slots, from->slot_count, sizeof(struct vdb_memory_slot *))) {
+        return false;
+    }
+    to->slot_capacity = from->slot_count;
+    for (size_t i = 0; i < from->slot_count; i++) {
+        struct vdb_memory_slot *slot = from->slots[i];
+        size_t name_bytes = strlen(slot->name) + 1;
+        struct vdb_memory_slot *copy = calloc(1, sizeof *copy + name_bytes);
+        if (copy == NULL) {
+            return false;
+        }
+        slot->copy = copy;
+        copy->dir = to;
+        copy->last_change = slot->last_change;
+        memcpy(copy->name, slot->name, name_bytes);
+        set_ref(to_tree, &copy->seen, slot->seen != NULL ? slot->seen->copy : NULL);
+        set_ref(to_tree, &copy->durable, slot->durable != NULL ? slot->durable->copy : NULL);
+        to->slots[to->slot_count++] = copy;
+    }
+    return true;
+}
+
+static bool clone_change(const struct vdb_memory_change *from, struct vdb_memory_tree *to)
+{
+    size_t after_bytes = from->after_count * sizeof from->after[0];
+    struct vdb_memory_change *change = calloc(1, sizeof *change + after_bytes);
+    if (change == NULL) {
+        return false;
+    }
+    change->number = from->number;
+    change->after_count = from->after_count;
+    memcpy(change->after, from->after, after_bytes);
+    change->set_count = from->set_count;
+    for (size_t i = 0; i < from->set_count; i++) {
+        struct vdb_memory_slot *slot = from->sets[i].slot->copy;
+        change->sets[i].slot = slot;
+        slot->change_count++;
+        vdb_memory_node_ref(slot->dir);
+        set_ref(to, &change->sets[i].value, from->sets[i].value != NULL ? from->sets[i].value->copy : NULL);
+    }
+    to->changes[to->change_count++] = change;
+    return true;
+}
+
+static bool clone_all(struct vdb_memory_tree *from, struct vdb_memory_tree *to)
+{
+    /* Every node is held from here on, until all that refers to it is there. */
+    for (struct vdb_memory_node *node = from->first; node != NULL; node = node->next) {
+        node->copy = create_node(to, node->is_dir);
+        if (node->copy == NULL) {
+            return false;
+        }
+        vdb_memory_node_ref(node->copy);
+        if (!vdb_memory_image_clone(&node->image, &node->copy->image)) {
+            return false;
+        }
+    }
+    to->root = from->root->copy;
+    vdb_memory_node_ref(to->root);
+    for (const struct vdb_memory_node *node = from->first; node != NULL; node = node->next) {
+        if (!clone_slots(node, to)) {
+            return false;
+        }
+    }
+    for (const struct vdb_memory_node *node = from->first; node != NULL; node = node->next) {
+        node->copy->place = node->place != NULL ? node->place->copy : NULL;
+    }
+    to->change_number = from->change_number;
+    if (from->change_count > 0) {
+        if (!vdb_realloc_array((void **)&to->changes, from->change_count, sizeof(struct vdb_memory_change *))) {
+            return false;
+        }
+        to->change_capacity = from->change_count;
+    }
+    for (size_t i = 0; i < from->change_count; i++) {
+        if (!clone_change(from->changes[i], to)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool vdb_memory_tree_clone(struct vdb_memory_tree *from, struct vdb_memory_tree *to)
+{
+    bool done = clone_all(from, to);
+    release_all(to); /* takes along what only a handle held */
+    if (!done) {
+        vdb_memory_tree_fini(to);
+    }
+    return done;
 }

@@ -19,6 +19,8 @@
  * this, the caller shall not rely on it. Where T1 to T3 keep more than POSIX promises (after sync_dir of one of
  * the two directories of a rename both halves are durable), it is what every journalling file system does.
  *
+ * A file may have several names (vdb_memory_tree_link). Its content belongs to the node, not to a name.
+ *
  * Functions return 0 or an error number (ENOENT, ENOTDIR, ...) as Linux would. Threads: confined (the env's
  * mutex).
  */
@@ -32,13 +34,16 @@ struct vdb_memory_slot;
 struct vdb_memory_node {
     struct vdb_memory_node *prev; /* all nodes, in the order of their creation */
     struct vdb_memory_node *next;
-    size_t refs; /* from slots (one per side), pending changes, handles and locks */
+    size_t refs;      /* from slots (one per side), pending changes, handles and locks */
+    size_t map_count; /* files: mapped so many times now */
     bool is_dir;
     struct vdb_memory_image image;  /* files */
     struct vdb_memory_slot **slots; /* directories */
     size_t slot_count;
     size_t slot_capacity;
     struct vdb_memory_slot *place; /* directories: where it is seen; NULL for the root and for removed ones */
+    struct vdb_memory_node *copy;  /* scratch of vdb_memory_tree_clone */
+    bool is_named;                 /* result of vdb_memory_tree_mark_named */
 };
 
 struct vdb_memory_slot {
@@ -47,6 +52,8 @@ struct vdb_memory_slot {
     struct vdb_memory_node *durable; /* the same after a power cut */
     uint64_t last_change;            /* number of the latest change that touched it; 0: none yet */
     size_t change_count;             /* pending changes that touch it */
+    struct vdb_memory_slot *copy;    /* scratch of vdb_memory_tree_clone */
+    struct vdb_memory_node *probe;   /* scratch of vdb_memory_tree_mark_named */
     char name[];
 };
 
@@ -81,10 +88,32 @@ int vdb_memory_tree_remove(struct vdb_memory_tree *tree, const char *path, bool 
 
 int vdb_memory_tree_rename(struct vdb_memory_tree *tree, const char *from, const char *to);
 
+/* A second name for a file. Its change comes after nothing but T1: the old name and the new one become durable, and
+ * go, each by itself. */
+int vdb_memory_tree_link(struct vdb_memory_tree *tree, const char *from, const char *to);
+
 /* Makes durable what is pending in dir, with all that it comes after. */
 void vdb_memory_tree_sync_dir(struct vdb_memory_tree *tree, struct vdb_memory_node *dir);
 
 /* A power cut: names and files. rng NULL drops all that is pending. The handles' references are gone by now. */
 void vdb_memory_tree_crash(struct vdb_memory_tree *tree, struct vdb_rng *rng);
+
+/* Makes *to, which is zero-initialised, the same as from, without the references that handles hold; false when memory
+ * is short (*to is zero-initialised again). */
+bool vdb_memory_tree_clone(struct vdb_memory_tree *from, struct vdb_memory_tree *to);
+
+/* For the walk over all outcomes (memory_choice.h): a set of pending changes as bits, bit i for changes[i], of at
+ * most 64. */
+enum { VDB_MEMORY_SET_CHANGES_MAX = 64 };
+
+/* The sets that a power cut may keep, by T1 to T3: the empty one first, all changes last. Returns how many there
+ * are, or SIZE_MAX when there are more than sets_max or more than VDB_MEMORY_SET_CHANGES_MAX changes. */
+size_t vdb_memory_tree_list_sets(const struct vdb_memory_tree *tree, uint64_t *sets, size_t sets_max);
+
+/* Sets is_named of every node: whether it would have a name after a power cut that keeps that set. */
+void vdb_memory_tree_mark_named(struct vdb_memory_tree *tree, uint64_t set);
+
+/* A power cut that keeps that set of the names' changes, and of what is pending in files nothing. */
+void vdb_memory_tree_crash_set(struct vdb_memory_tree *tree, uint64_t set);
 
 #endif

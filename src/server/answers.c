@@ -11,9 +11,13 @@ void vdb_answers_put_info(struct vdb_buf *out, const vecdb_collection_info *info
     vdb_buf_printf(out, ",\"dimension\":%u,\"metric\":\"%s\",\"index_config\":{\"type\":", info->dimension,
                    vecdb_metric_name(info->metric));
     vdb_json_put_string(out, vdb_str_of(info->index));
-    vdb_buf_printf(out, "},\"count\":%llu,\"last_seq\":%llu,\"memory_bytes\":%llu,\"log_bytes\":%llu}",
+    vdb_buf_printf(out, "},\"count\":%llu,\"last_seq\":%llu,\"memory_bytes\":%llu,\"log_bytes\":%llu",
                    (unsigned long long)info->count, (unsigned long long)info->last_seq,
                    (unsigned long long)info->memory_bytes, (unsigned long long)info->log_bytes);
+    vdb_buf_printf(out, ",\"segments\":%llu,\"segment_rows\":%llu,\"segment_dead\":%llu,\"segment_bytes\":%llu",
+                   (unsigned long long)info->segments, (unsigned long long)info->segment_rows,
+                   (unsigned long long)info->segment_dead, (unsigned long long)info->segment_bytes);
+    vdb_buf_printf(out, ",\"checkpoint_seq\":%llu}", (unsigned long long)info->checkpoint_seq);
 }
 
 void vdb_answers_put_collections(struct vdb_buf *out, const vecdb_collection_info *infos, size_t count)

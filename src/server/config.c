@@ -39,12 +39,17 @@ static const struct key keys[] = {
     {"drain_seconds", KIND_NUMBER, KEY_OFFSET(drain_seconds), 0, 3600},
     {"body_memory_mib", KIND_NUMBER, KEY_OFFSET(body_memory_mib), 64, 1u << 20},
     {"log_level", KIND_LEVEL, KEY_OFFSET(log_level), 0, 0},
+    {"maintenance", KIND_SWITCH, KEY_OFFSET(maintenance), 0, 0},
+    {"checkpoint_mib", KIND_NUMBER, KEY_OFFSET(checkpoint_mib), 1, 65536},
+    {"compact_mib_per_second", KIND_NUMBER, KEY_OFFSET(compact_mib_per_second), 1, 65536},
 };
 
 enum { KEY_COUNT = sizeof keys / sizeof keys[0] };
 
-static const char keys_text[] = "data, host, port, metrics_port, metrics, allow_unauthenticated, threads, "
-                                "connections_max, idle_seconds, drain_seconds, body_memory_mib, log_level";
+static const char keys_text[] =
+    "data, host, port, metrics_port, metrics, allow_unauthenticated, threads, "
+    "connections_max, idle_seconds, drain_seconds, body_memory_mib, log_level, maintenance, "
+    "checkpoint_mib, compact_mib_per_second";
 
 /* The keys that are also command line options. */
 static const struct option {
@@ -91,6 +96,9 @@ void vdb_config_init(struct vdb_config *config)
         .drain_seconds = 10,
         .body_memory_mib = 1024, /* sixteen bodies of the largest size */
         .log_level = VDB_LOG_INFO,
+        .maintenance = true,
+        .checkpoint_mib = 64,
+        .compact_mib_per_second = 200,
     };
 }
 

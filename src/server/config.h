@@ -33,6 +33,9 @@ struct vdb_config {
     uint64_t drain_seconds;
     uint64_t body_memory_mib; /* all request bodies in flight together */
     vdb_log_level log_level;
+    bool maintenance;                /* checkpoints and compactions by themselves */
+    uint64_t checkpoint_mib;         /* written to a collection since its last checkpoint that ask for the next */
+    uint64_t compact_mib_per_second; /* of compactions in the background */
 };
 
 typedef enum vdb_config_action { VDB_CONFIG_RUN, VDB_CONFIG_HELP, VDB_CONFIG_VERSION } vdb_config_action;

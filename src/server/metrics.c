@@ -103,8 +103,35 @@ static void write_database(const vecdb_stats *stats, struct vdb_buf *out)
               stats->recovered_batches);
     put_value(out, "vecdb_torn_bytes_cut", "gauge", "Unacknowledged bytes cut from the ends of logs at start.",
               stats->torn_bytes_cut);
+    put_value(out, "vecdb_recovered_log_bytes", "gauge", "Bytes of write-ahead logs read at start.",
+              stats->recovered_bytes);
     put_head(out, "vecdb_recovery_seconds", "gauge", "Time that the recovery at start took.");
     vdb_buf_printf(out, "vecdb_recovery_seconds %.6f\n", (double)stats->recovery_ns / 1e9);
+}
+
+/* Disk over what of it is live; 1 for an empty disk. */
+static double amplification(const vecdb_stats *stats)
+{
+    return stats->segment_live_bytes > 0 ? (double)stats->segment_bytes / (double)stats->segment_live_bytes : 1.0;
+}
+
+static void write_storage(const vecdb_stats *stats, struct vdb_buf *out)
+{
+    put_value(out, "vecdb_segments", "gauge", "Segments of all collections.", stats->segments);
+    put_value(out, "vecdb_segment_bytes", "gauge", "Bytes of segments on disk.", stats->segment_bytes);
+    put_value(out, "vecdb_segment_live_bytes", "gauge", "The share of live rows in vecdb_segment_bytes.",
+              stats->segment_live_bytes);
+    put_value(out, "vecdb_segment_rows", "gauge", "Rows in segments, live and dead.", stats->segment_rows);
+    put_value(out, "vecdb_segment_dead_rows", "gauge", "Rows in segments that were deleted or replaced.",
+              stats->segment_dead);
+    put_head(out, "vecdb_space_amplification", "gauge", "vecdb_segment_bytes over vecdb_segment_live_bytes.");
+    vdb_buf_printf(out, "vecdb_space_amplification %.6f\n", amplification(stats));
+    put_value(out, "vecdb_compaction_debt_bytes", "gauge",
+              "Bytes of segments of the collections in which a compaction is due.", stats->compaction_debt_bytes);
+    put_value(out, "vecdb_checkpoints_total", "counter", "Checkpoints.", stats->checkpoints);
+    put_value(out, "vecdb_compactions_total", "counter", "Compactions.", stats->compactions);
+    put_value(out, "vecdb_compaction_written_bytes_total", "counter", "Bytes written by compactions.",
+              stats->bytes_compacted);
 }
 
 static void write_requests(struct vdb_metrics *metrics, struct vdb_buf *out)
@@ -161,6 +188,7 @@ void vdb_metrics_write(struct vdb_metrics *metrics, const vecdb_stats *stats, bo
                    stats->cpu != NULL ? stats->cpu : "");
     put_value(out, "vecdb_ready", "gauge", "1 while requests are served, 0 while the server closes.", ready);
     write_database(stats, out);
+    write_storage(stats, out);
     put_value(out, "vecdb_http_connections", "gauge", "Open connections.", atomic_load(&metrics->connections));
     put_value(out, "vecdb_http_requests_in_flight", "gauge", "Requests begun and not yet answered in full.",
               atomic_load(&metrics->in_flight));

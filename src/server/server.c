@@ -203,7 +203,12 @@ static int run(struct program *program)
     int code = EXIT_STOPPED;
     VDB_CHECK(vdb_listen_resolve(program->config.host, &address, &err));
     VDB_CHECK(check_exposure(&program->config, &address, &err));
-    status = (vdb_status)vdb_service_local_open(program->config.data, &program->service, &error);
+    const vecdb_options options = {
+        .no_maintenance = !program->config.maintenance,
+        .checkpoint_bytes = program->config.checkpoint_mib << 20,
+        .compact_bytes_per_second = program->config.compact_mib_per_second << 20,
+    };
+    status = (vdb_status)vdb_service_local_open(program->config.data, &options, &program->service, &error);
     if (status != VDB_OK) {
         (void)vdb_err_set(&err, status, "%s", error.message);
         goto cleanup;

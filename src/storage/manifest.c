@@ -1,11 +1,16 @@
 /* manifest.c: metadata.json, written and read.
  *
- * The text is fixed to the byte: encode writes one canonical form and decode accepts only a text that encode
- * would have written for the same values (F2), so that no byte of the file is without meaning.
+ * The text is fixed to the byte: encode writes one canonical form and decode accepts only a text that the writer of
+ * its format would have written for the same values (F2), so that no byte of the file is without meaning.
  *
  *   F1  The last member is "crc32c": the checksum of every byte before `,"crc32c"`, as 8 hexadecimal digits.
- *   F2  decode(text) succeeds only if encode(decode(text)) == text, unless a newer writer (its format is higher)
- *       allowed this reader: then members unknown here are skipped.
+ *   F2  decode(text) succeeds only if writing what was decoded, in the text's own format, gives the text, unless a
+ *       newer writer (its format is higher) allowed this reader: then members unknown here are skipped.
+ *   F3  What save writes, load takes: save refuses a manifest that decode would refuse.
+ *
+ * Which readers may read it (min_reader): a reader of format 1 replays the whole log from wal_first and would not see
+ * rows in segments, so it is shut out from the first checkpoint on. Until then it misses nothing: the database's
+ * manifest, and that of a collection without a checkpoint, say 1.
  */
 #include "manifest.h"
 
@@ -15,8 +20,16 @@
 
 #include "base/crc32c.h"
 #include "base/json.h"
+#include "base/mem.h"
 
-enum { MANIFEST_BYTES_MAX = 1 << 20 };
+enum {
+    FORMAT_CHECKPOINTS = 2, /* the first with a checkpoint and segments */
+    MANIFEST_BYTES_MAX = 2 << 20,
+    HEAD_BYTES_MAX = 64 << 10,   /* all but the segments */
+    SEGMENT_LINE_BYTES_MAX = 320 /* one of them: its words and the longest numbers make 311 */
+};
+_Static_assert(HEAD_BYTES_MAX + (long)VDB_SEGMENTS_MAX * SEGMENT_LINE_BYTES_MAX <= MANIFEST_BYTES_MAX,
+               "the largest manifest that can be written can be read");
 
 static const char *const kind_magic[] = {
     [VDB_MANIFEST_DATABASE] = "vecdb-database",
@@ -50,13 +63,44 @@ static bool parse_uuid(struct vdb_str text, uint8_t uuid[VDB_UUID_BYTES])
     return true;
 }
 
-void vdb_manifest_encode(const struct vdb_manifest *manifest, struct vdb_buf *out)
+void vdb_manifest_fini(struct vdb_manifest *manifest)
+{
+    free(manifest->segments);
+    *manifest = (struct vdb_manifest){0};
+}
+
+static void encode_stamp(struct vdb_buf *out, struct vdb_stamp stamp)
+{
+    vdb_buf_printf(out, "\"bytes\": %" PRIu64 ", \"crc32c\": \"%08" PRIx32 "\"}", stamp.bytes, stamp.crc);
+}
+
+static void encode_segment(struct vdb_buf *out, const struct vdb_segment_info *segment)
+{
+    vdb_buf_printf(out, "{\"number\": %" PRIu32 ", \"rows\": %" PRIu32 ", \"vectors\": {", segment->number,
+                   segment->rows);
+    encode_stamp(out, segment->vectors);
+    vdb_buf_put_text(out, ", \"meta\": {");
+    encode_stamp(out, segment->meta);
+    if (segment->dead_edition > 0) {
+        vdb_buf_printf(out, ", \"dead\": {\"edition\": %" PRIu32 ", \"rows\": %" PRIu32 ", ",
+                       segment->dead_edition, segment->dead_rows);
+        encode_stamp(out, segment->dead);
+    }
+    vdb_buf_put_text(out, "}");
+}
+
+static const char *const role_names[] = {[false] = "primary", [true] = "follower"};
+
+/* The canonical text in format 1 or 2. */
+static void encode_format(const struct vdb_manifest *manifest, uint64_t format, struct vdb_buf *out)
 {
     size_t start = out->bytes;
     char uuid[2 * VDB_UUID_BYTES + 1];
+    bool has_checkpoint = manifest->kind == VDB_MANIFEST_COLLECTION && manifest->checkpoint_seq > 0;
     vdb_uuid_print(manifest->uuid, uuid);
-    vdb_buf_printf(out, "{\"magic\": \"%s\",\n \"format\": %d,\n \"min_reader\": %d,\n \"features\": 0,\n",
-                   kind_magic[manifest->kind], VDB_FORMAT_VERSION, VDB_FORMAT_VERSION);
+    vdb_buf_printf(out,
+                   "{\"magic\": \"%s\",\n \"format\": %" PRIu64 ",\n \"min_reader\": %d,\n \"features\": 0,\n",
+                   kind_magic[manifest->kind], format, has_checkpoint ? FORMAT_CHECKPOINTS : 1);
     vdb_buf_printf(out, " \"uuid\": \"%s\",\n \"created_us\": %" PRIu64, uuid, manifest->created_us);
     if (manifest->kind == VDB_MANIFEST_COLLECTION) {
         const struct vdb_schema *schema = &manifest->schema;
@@ -67,8 +111,24 @@ void vdb_manifest_encode(const struct vdb_manifest *manifest, struct vdb_buf *ou
                        schema->name, schema->dimension, vdb_metric_name(schema->metric), schema->index);
         vdb_buf_printf(out, ",\n \"wal_first\": %" PRIu64, manifest->wal_first);
     }
+    if (manifest->kind == VDB_MANIFEST_COLLECTION && format >= FORMAT_CHECKPOINTS) {
+        vdb_buf_printf(out,
+                       ",\n \"role\": \"%s\",\n \"checkpoint_seq\": %" PRIu64 ",\n \"next_number\": %" PRIu32
+                       ",\n \"segments\": [",
+                       role_names[manifest->follower], manifest->checkpoint_seq, manifest->next_number);
+        for (uint32_t i = 0; i < manifest->segment_count; i++) {
+            vdb_buf_put_text(out, i > 0 ? ",\n  " : "\n  ");
+            encode_segment(out, &manifest->segments[i]);
+        }
+        vdb_buf_put_text(out, "]");
+    }
     uint32_t crc = out->failed ? 0 : vdb_crc32c(0, out->data + start, out->bytes - start);
     vdb_buf_printf(out, ",\n \"crc32c\": \"%08" PRIx32 "\"}\n", crc);
+}
+
+void vdb_manifest_encode(const struct vdb_manifest *manifest, struct vdb_buf *out)
+{
+    encode_format(manifest, VDB_FORMAT_VERSION, out);
 }
 
 /* What the file says of its own readability, before anything else in it is believed. */
@@ -127,6 +187,178 @@ static vdb_status decode_schema(struct vdb_json *json, struct vdb_schema *schema
     }
 }
 
+/* A member of a newer writer, which min_reader says we need not know, is skipped; else it is damage. */
+static vdb_status skip_unknown(struct vdb_json *json, struct vdb_str key, const char *where, uint64_t format,
+                               struct vdb_err *err)
+{
+    if (format > VDB_FORMAT_VERSION) {
+        return vdb_json_skip(json, NULL, err);
+    }
+    return vdb_err_set(err, VDB_CORRUPT, "unknown member \"%s%.*s\"", where, (int)key.bytes, key.data);
+}
+
+static vdb_status decode_u32(struct vdb_json *json, struct vdb_str key, uint32_t *out, struct vdb_err *err)
+{
+    uint64_t value;
+    VDB_TRY(vdb_json_u64(json, &value, err));
+    if (value > UINT32_MAX) {
+        return vdb_err_set(err, VDB_CORRUPT, "%.*s is %" PRIu64 ", at most %" PRIu32 " fits", (int)key.bytes,
+                           key.data, value, UINT32_MAX);
+    }
+    *out = (uint32_t)value;
+    return VDB_OK;
+}
+
+static vdb_status decode_crc(struct vdb_json *json, uint32_t *out, struct vdb_err *err)
+{
+    struct vdb_str text;
+    char digits[9] = {0};
+    char again[9];
+    VDB_TRY(vdb_json_string_raw(json, &text, err));
+    if (text.bytes == 8) {
+        memcpy(digits, text.data, 8);
+        *out = (uint32_t)strtoul(digits, NULL, 16);
+        snprintf(again, sizeof again, "%08" PRIx32, *out);
+        if (strcmp(again, digits) == 0) {
+            return VDB_OK;
+        }
+    }
+    return vdb_err_set(err, VDB_CORRUPT, "crc32c is not 8 hex digits");
+}
+
+/* {"bytes": , "crc32c": }, for a bitmap of dead rows (edition not NULL) with its edition and rows before. */
+static vdb_status decode_file(struct vdb_json *json, uint64_t format, struct vdb_stamp *stamp, uint32_t *edition,
+                              uint32_t *rows, struct vdb_err *err)
+{
+    bool more;
+    struct vdb_str key;
+    VDB_TRY(vdb_json_enter_object(json, err));
+    for (;;) {
+        VDB_TRY(vdb_json_next_key(json, &key, &more, err));
+        if (!more) {
+            return VDB_OK;
+        }
+        if (vdb_str_is(key, "bytes")) {
+            VDB_TRY(vdb_json_u64(json, &stamp->bytes, err));
+        } else if (vdb_str_is(key, "crc32c")) {
+            VDB_TRY(decode_crc(json, &stamp->crc, err));
+        } else if (edition != NULL && vdb_str_is(key, "edition")) {
+            VDB_TRY(decode_u32(json, key, edition, err));
+        } else if (edition != NULL && vdb_str_is(key, "rows")) {
+            VDB_TRY(decode_u32(json, key, rows, err));
+        } else {
+            VDB_TRY(skip_unknown(json, key, "segments.", format, err));
+        }
+    }
+}
+
+static vdb_status decode_segment(struct vdb_json *json, uint64_t format, struct vdb_segment_info *out,
+                                 struct vdb_err *err)
+{
+    bool more;
+    struct vdb_str key;
+    VDB_TRY(vdb_json_enter_object(json, err));
+    for (;;) {
+        VDB_TRY(vdb_json_next_key(json, &key, &more, err));
+        if (!more) {
+            return VDB_OK;
+        }
+        if (vdb_str_is(key, "number")) {
+            VDB_TRY(decode_u32(json, key, &out->number, err));
+        } else if (vdb_str_is(key, "rows")) {
+            VDB_TRY(decode_u32(json, key, &out->rows, err));
+        } else if (vdb_str_is(key, "vectors")) {
+            VDB_TRY(decode_file(json, format, &out->vectors, NULL, NULL, err));
+        } else if (vdb_str_is(key, "meta")) {
+            VDB_TRY(decode_file(json, format, &out->meta, NULL, NULL, err));
+        } else if (vdb_str_is(key, "dead")) {
+            VDB_TRY(decode_file(json, format, &out->dead, &out->dead_edition, &out->dead_rows, err));
+        } else {
+            VDB_TRY(skip_unknown(json, key, "segments.", format, err));
+        }
+    }
+}
+
+static vdb_status decode_segments(struct vdb_json *json, uint64_t format, struct vdb_manifest *out,
+                                  struct vdb_err *err)
+{
+    bool more;
+    uint32_t capacity = out->segment_count; /* the member came before: refused as not canonical, later */
+    VDB_TRY(vdb_json_enter_array(json, err));
+    for (;;) {
+        VDB_TRY(vdb_json_next_item(json, &more, err));
+        if (!more) {
+            return VDB_OK;
+        }
+        if (out->segment_count == VDB_SEGMENTS_MAX) {
+            return vdb_err_set(err, VDB_CORRUPT, "more than %d segments", VDB_SEGMENTS_MAX);
+        }
+        if (out->segment_count == capacity) {
+            void *grown = out->segments;
+            capacity = capacity > 0 ? 2 * capacity : 8;
+            if (!vdb_realloc_array(&grown, capacity, sizeof *out->segments)) {
+                return vdb_err_no_memory(err, "a manifest's segments");
+            }
+            out->segments = grown;
+        }
+        struct vdb_segment_info *segment = &out->segments[out->segment_count++];
+        *segment = (struct vdb_segment_info){0};
+        VDB_TRY(decode_segment(json, format, segment, err));
+    }
+}
+
+static vdb_status check_segment(const struct vdb_manifest *manifest, uint32_t i, struct vdb_err *err)
+{
+    const struct vdb_segment_info *segment = &manifest->segments[i];
+    if (segment->number >= manifest->next_number) {
+        return vdb_err_set(err, VDB_CORRUPT, "segment %" PRIu32 ": next_number is %" PRIu32 ", not above it",
+                           segment->number, manifest->next_number);
+    }
+    for (uint32_t j = 0; j < i; j++) {
+        if (manifest->segments[j].number == segment->number) {
+            return vdb_err_set(err, VDB_CORRUPT, "segment %" PRIu32 ": its number comes twice", segment->number);
+        }
+    }
+    if (segment->rows == 0 || segment->vectors.bytes == 0 || segment->meta.bytes == 0) {
+        return vdb_err_set(err, VDB_CORRUPT, "segment %" PRIu32 ": no rows, or a file without bytes",
+                           segment->number);
+    }
+    bool consistent = segment->dead_edition > 0
+                          ? segment->dead_rows > 0 && segment->dead.bytes > 0
+                          : segment->dead_rows == 0 && segment->dead.bytes == 0 && segment->dead.crc == 0;
+    if (!consistent || segment->dead_rows > segment->rows) {
+        return vdb_err_set(
+            err, VDB_CORRUPT,
+            "segment %" PRIu32 ": %" PRIu32 " dead of %" PRIu32 " rows, edition %" PRIu32 " of %" PRIu64 " bytes",
+            segment->number, segment->dead_rows, segment->rows, segment->dead_edition, segment->dead.bytes);
+    }
+    return VDB_OK;
+}
+
+/* What must hold between the members of a collection's manifest. */
+static vdb_status check_values(const struct vdb_manifest *manifest, struct vdb_err *err)
+{
+    if (manifest->kind != VDB_MANIFEST_COLLECTION) {
+        return VDB_OK;
+    }
+    vdb_status status = vdb_schema_check(&manifest->schema, err);
+    if (status != VDB_OK) {
+        return vdb_err_wrap(err, VDB_CORRUPT, "schema");
+    }
+    if (manifest->segment_count > VDB_SEGMENTS_MAX) {
+        return vdb_err_set(err, VDB_CORRUPT, "%" PRIu32 " segments, at most %d", manifest->segment_count,
+                           VDB_SEGMENTS_MAX);
+    }
+    if (manifest->segment_count > 0 && manifest->checkpoint_seq == 0) {
+        return vdb_err_set(err, VDB_CORRUPT, "%" PRIu32 " segments without a checkpoint",
+                           manifest->segment_count);
+    }
+    for (uint32_t i = 0; i < manifest->segment_count; i++) {
+        VDB_TRY(check_segment(manifest, i, err));
+    }
+    return VDB_OK;
+}
+
 static vdb_status decode_member(struct vdb_json *json, struct vdb_str key, struct vdb_manifest *out,
                                 struct preamble *preamble, struct vdb_err *err)
 {
@@ -159,10 +391,23 @@ static vdb_status decode_member(struct vdb_json *json, struct vdb_str key, struc
     if (vdb_str_is(key, "crc32c")) {
         return vdb_json_string_raw(json, &text, err);
     }
-    if (preamble->format > VDB_FORMAT_VERSION) {
-        return vdb_json_skip(json, NULL, err); /* a newer writer's, which min_reader says we need not know */
+    if (preamble->format >= FORMAT_CHECKPOINTS) {
+        if (vdb_str_is(key, "role")) {
+            VDB_TRY(vdb_json_string_raw(json, &text, err));
+            out->follower = vdb_str_is(text, role_names[true]);
+            return VDB_OK; /* another text is not canonical (F2) */
+        }
+        if (vdb_str_is(key, "checkpoint_seq")) {
+            return vdb_json_u64(json, &out->checkpoint_seq, err);
+        }
+        if (vdb_str_is(key, "next_number")) {
+            return decode_u32(json, key, &out->next_number, err);
+        }
+        if (vdb_str_is(key, "segments")) {
+            return decode_segments(json, preamble->format, out, err);
+        }
     }
-    return vdb_err_set(err, VDB_CORRUPT, "unknown member \"%.*s\"", (int)key.bytes, key.data);
+    return skip_unknown(json, key, "", preamble->format, err);
 }
 
 static vdb_status check_preamble(const struct preamble *preamble, vdb_manifest_kind kind, struct vdb_err *err)
@@ -206,7 +451,7 @@ static vdb_status check_canonical(const char *text, size_t bytes, const struct v
                                   struct vdb_err *err)
 {
     struct vdb_buf again = {0};
-    vdb_manifest_encode(manifest, &again);
+    encode_format(manifest, manifest->format, &again);
     vdb_status status = VDB_OK;
     if (again.failed) {
         status = vdb_err_no_memory(err, "a manifest");
@@ -217,10 +462,10 @@ static vdb_status check_canonical(const char *text, size_t bytes, const struct v
     return status;
 }
 
-vdb_status vdb_manifest_decode(const char *text, size_t bytes, vdb_manifest_kind kind, struct vdb_manifest *out,
-                               struct vdb_err *err)
+/* Leaves what it took in *out, also when it fails. */
+static vdb_status decode(const char *text, size_t bytes, vdb_manifest_kind kind, struct vdb_manifest *out,
+                         struct vdb_err *err)
 {
-    *out = (struct vdb_manifest){.kind = kind};
     VDB_TRY(check_crc(text, bytes, err));
     struct preamble preamble = {0};
     struct vdb_json json;
@@ -247,13 +492,22 @@ vdb_status vdb_manifest_decode(const char *text, size_t bytes, vdb_manifest_kind
     }
     VDB_TRY(check_preamble(&preamble, kind, err));
     out->format = preamble.format;
-    if (kind == VDB_MANIFEST_COLLECTION) {
-        status = vdb_schema_check(&out->schema, err);
-        if (status != VDB_OK) {
-            return vdb_err_wrap(err, VDB_CORRUPT, "schema");
-        }
+    if (out->format == 0) {
+        return vdb_err_set(err, VDB_CORRUPT, "format is 0, the first is 1");
     }
+    VDB_TRY(check_values(out, err));
     return out->format > VDB_FORMAT_VERSION ? VDB_OK : check_canonical(text, bytes, out, err);
+}
+
+vdb_status vdb_manifest_decode(const char *text, size_t bytes, vdb_manifest_kind kind, struct vdb_manifest *out,
+                               struct vdb_err *err)
+{
+    *out = (struct vdb_manifest){.kind = kind};
+    vdb_status status = decode(text, bytes, kind, out, err);
+    if (status != VDB_OK) {
+        vdb_manifest_fini(out);
+    }
+    return status;
 }
 
 vdb_status vdb_manifest_load(struct vdb_env *env, const char *dir, vdb_manifest_kind kind,
@@ -262,6 +516,7 @@ vdb_status vdb_manifest_load(struct vdb_env *env, const char *dir, vdb_manifest_
     char path[VDB_LIMIT_PATH_BYTES_MAX];
     uint8_t *text = NULL;
     size_t bytes;
+    *out = (struct vdb_manifest){0};
     VDB_TRY(vdb_path_join(path, sizeof path, dir, VDB_MANIFEST_NAME, err));
     vdb_status status = vdb_env_read_file(env, path, MANIFEST_BYTES_MAX, &text, &bytes, err);
     if (status == VDB_LIMIT) {
@@ -278,6 +533,10 @@ vdb_status vdb_manifest_save(struct vdb_env *env, const char *dir, const struct 
 {
     char path[VDB_LIMIT_PATH_BYTES_MAX];
     VDB_TRY(vdb_path_join(path, sizeof path, dir, VDB_MANIFEST_NAME, err));
+    vdb_status valid = check_values(manifest, err); /* F3 */
+    if (valid != VDB_OK) {
+        return vdb_err_wrap(err, VDB_INVALID, "not saved: \"%s\"", path);
+    }
     struct vdb_buf text = {0};
     vdb_manifest_encode(manifest, &text);
     vdb_status status = text.failed ? vdb_err_no_memory(err, "a manifest")

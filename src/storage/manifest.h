@@ -12,8 +12,26 @@
 #include "schema.h"
 
 enum {
-    VDB_FORMAT_VERSION = 1, /* what this build writes, and the newest it reads */
+    VDB_FORMAT_VERSION = 2, /* what this build writes, and the newest it reads */
     VDB_UUID_BYTES = 16,
+    VDB_SEGMENTS_MAX = 4096, /* of one collection: tiered compaction keeps them near a dozen */
+};
+
+/* Binds a file to who names it: its length and its footer's checksum (block_file.h). */
+struct vdb_stamp {
+    uint64_t bytes;
+    uint32_t crc;
+};
+
+/* One segment of rows on disk (segment.h), as the manifest tells it. */
+struct vdb_segment_info {
+    uint32_t number; /* of its files; never used twice in a collection */
+    uint32_t rows;
+    struct vdb_stamp vectors;
+    struct vdb_stamp meta;
+    uint32_t dead_edition; /* of its bitmap of dead rows; 0: none are dead */
+    uint32_t dead_rows;
+    struct vdb_stamp dead; /* with an edition */
 };
 
 #define VDB_MANIFEST_NAME "metadata.json"
@@ -27,7 +45,16 @@ struct vdb_manifest {
     uint64_t created_us;      /* microseconds since 1970 */
     struct vdb_schema schema; /* collection only */
     uint64_t wal_first;       /* collection only: number of the first live log segment */
+    /* Collection only, from format 2 on; a format-1 manifest has none of it (all zero). */
+    bool follower;           /* a copy that follows another collection's log: takes no other writes */
+    uint64_t checkpoint_seq; /* the segments hold all batches up to it; the log is replayed from the next on */
+    uint32_t next_number;    /* for the next segment's files: above every number ever used */
+    uint32_t segment_count;
+    struct vdb_segment_info *segments; /* owned; oldest first */
 };
+
+/* Frees what a manifest owns and zeroes it. */
+void vdb_manifest_fini(struct vdb_manifest *manifest);
 
 void vdb_manifest_encode(const struct vdb_manifest *manifest, struct vdb_buf *out);
 

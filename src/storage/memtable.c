@@ -2,8 +2,8 @@
  *
  * Memory. Vectors and rows live in chunks of 2^chunk_shift slots. The arrays of chunk pointers grow by copying;
  * the outgrown ones are kept until the end, because views may hold them (their sum is less than the newest). Text
- * ids and metadata of a batch live in one block. Versions that nobody can see any more keep their memory until
- * the collection is closed.
+ * ids and metadata of a batch live in one block. Memory is given back all at once, when the last reference goes:
+ * after a checkpoint has written the rows to a segment and the last view of before is released.
  */
 #include "memtable.h"
 
@@ -42,6 +42,7 @@ struct block {
 };
 
 struct vdb_memtable {
+    _Atomic uint64_t refs;
     uint32_t dimension;
     size_t stride_bytes;
     unsigned chunk_shift;
@@ -72,6 +73,7 @@ struct vdb_memtable *vdb_memtable_create(uint32_t dimension)
     if (memtable == NULL) {
         return NULL;
     }
+    atomic_init(&memtable->refs, 1);
     memtable->dimension = dimension;
     memtable->stride_bytes = vdb_round_up((size_t)dimension * sizeof(float), VDB_CACHE_LINE_BYTES);
     memtable->chunk_shift = CHUNK_SHIFT_MIN;
@@ -94,9 +96,14 @@ static void directory_fini(struct directory *directory)
     }
 }
 
-void vdb_memtable_destroy(struct vdb_memtable *memtable)
+void vdb_memtable_ref(struct vdb_memtable *memtable)
 {
-    if (memtable == NULL) {
+    atomic_fetch_add_explicit(&memtable->refs, 1, memory_order_relaxed);
+}
+
+void vdb_memtable_unref(struct vdb_memtable *memtable)
+{
+    if (memtable == NULL || atomic_fetch_sub_explicit(&memtable->refs, 1, memory_order_acq_rel) != 1) {
         return;
     }
     directory_fini(&memtable->vectors);
@@ -263,9 +270,6 @@ static void fill_row(struct vdb_memtable *memtable, uint32_t slot, uint64_t seq,
 /* Ends the version in `slot` as of seq. True when it was live. */
 static bool end_version(struct vdb_memtable *memtable, uint32_t slot, uint64_t seq)
 {
-    if (slot == VDB_SLOT_NONE) {
-        return false;
-    }
     struct vdb_row *row = row_at(memtable, slot);
     if (atomic_load_explicit(&row->seq_to, memory_order_relaxed) != VDB_SEQ_LIVE) {
         return false;
@@ -276,7 +280,8 @@ static bool end_version(struct vdb_memtable *memtable, uint32_t slot, uint64_t s
     return true;
 }
 
-uint64_t vdb_memtable_publish(struct vdb_memtable *memtable, struct vdb_staged *staged, uint64_t seq)
+uint64_t vdb_memtable_publish(struct vdb_memtable *memtable, struct vdb_staged *staged, uint64_t seq,
+                              vdb_memtable_older_fn *older, void *ctx)
 {
     struct vdb_batch batch;
     struct vdb_op op;
@@ -297,11 +302,21 @@ uint64_t vdb_memtable_publish(struct vdb_memtable *memtable, struct vdb_staged *
             uint32_t slot = memtable->slot_count++;
             fill_row(memtable, slot, seq, &op, &text);
             const struct vdb_id *id = &row_at(memtable, slot)->id;
-            end_version(memtable, vdb_idmap_put(&memtable->ids, id, slot, id_of, memtable), seq);
+            uint32_t before = vdb_idmap_put(&memtable->ids, id, slot, id_of, memtable);
+            if (before != VDB_SLOT_NONE) {
+                end_version(memtable, before, seq);
+            } else if (older != NULL) {
+                (void)older(ctx, id, seq);
+            }
             memtable->live++;
             changed++;
         } else {
-            changed += end_version(memtable, vdb_idmap_find(&memtable->ids, &op.id, id_of, memtable), seq);
+            uint32_t before = vdb_idmap_find(&memtable->ids, &op.id, id_of, memtable);
+            if (before != VDB_SLOT_NONE) {
+                changed += end_version(memtable, before, seq);
+            } else if (older != NULL) {
+                changed += older(ctx, &op.id, seq);
+            }
         }
     }
     assert(status == VDB_OK);
@@ -313,6 +328,15 @@ uint64_t vdb_memtable_publish(struct vdb_memtable *memtable, struct vdb_staged *
     pthread_rwlock_unlock(&memtable->lock);
     free(staged);
     return changed;
+}
+
+bool vdb_memtable_end(struct vdb_memtable *memtable, const struct vdb_id *id, uint64_t seq)
+{
+    pthread_rwlock_wrlock(&memtable->lock);
+    uint32_t slot = vdb_idmap_find(&memtable->ids, id, id_of, memtable);
+    bool ended = slot != VDB_SLOT_NONE && end_version(memtable, slot, seq);
+    pthread_rwlock_unlock(&memtable->lock);
+    return ended;
 }
 
 static void pin_locked(struct vdb_memtable *memtable, struct vdb_memtable_view *view)
@@ -335,15 +359,29 @@ void vdb_memtable_pin(struct vdb_memtable *memtable, struct vdb_memtable_view *v
     pthread_rwlock_unlock(&memtable->lock);
 }
 
+static void look_locked(struct vdb_memtable *memtable, const struct vdb_memtable_view *view,
+                        const struct vdb_id *ids, size_t count, uint32_t *slots)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint32_t slot = vdb_idmap_find(&memtable->ids, &ids[i], id_of, memtable);
+        slots[i] = slot != VDB_SLOT_NONE && vdb_slot_visible(view, slot) ? slot : VDB_SLOT_NONE;
+    }
+}
+
+void vdb_memtable_look(struct vdb_memtable *memtable, const struct vdb_memtable_view *view,
+                       const struct vdb_id *ids, size_t count, uint32_t *slots)
+{
+    pthread_rwlock_rdlock(&memtable->lock);
+    look_locked(memtable, view, ids, count, slots);
+    pthread_rwlock_unlock(&memtable->lock);
+}
+
 void vdb_memtable_find(struct vdb_memtable *memtable, const struct vdb_id *ids, size_t count,
                        struct vdb_memtable_view *view, uint32_t *slots)
 {
     pthread_rwlock_rdlock(&memtable->lock);
     pin_locked(memtable, view);
-    for (size_t i = 0; i < count; i++) {
-        uint32_t slot = vdb_idmap_find(&memtable->ids, &ids[i], id_of, memtable);
-        slots[i] = slot != VDB_SLOT_NONE && vdb_view_sees(view, slot) ? slot : VDB_SLOT_NONE;
-    }
+    look_locked(memtable, view, ids, count, slots);
     pthread_rwlock_unlock(&memtable->lock);
 }
 

@@ -12,6 +12,8 @@
  *   M5  Chunks never move: rows [0, slot_count) of a view stay readable, without a lock, while the memtable
  *       lives.
  *
+ * One memtable takes the writes; before it there may be one that is being written to a segment (store.h).
+ *
  * Threads: locked. stage from many threads; publish one at a time (the store's turnstile); views from any thread.
  */
 #ifndef VDB_STORAGE_MEMTABLE_H
@@ -36,7 +38,7 @@ struct vdb_row {
     struct vdb_str metadata; /* canonical compact JSON object */
 };
 
-/* A pinned state: plain data, nothing to release (the memtable outlives it by the collection's reference). */
+/* A pinned state: plain data, nothing to release (who pins keeps a reference to the memtable). */
 struct vdb_memtable_view {
     uint64_t seq;
     uint32_t slot_count; /* versions that may be visible are among slots [0, slot_count) */
@@ -47,38 +49,50 @@ struct vdb_memtable_view {
     struct vdb_row *const *row_chunks;
 };
 
-struct vdb_memtable *vdb_memtable_create(uint32_t dimension); /* NULL when memory is short */
-void vdb_memtable_destroy(struct vdb_memtable *memtable);
+/* NULL when memory is short. One reference. */
+struct vdb_memtable *vdb_memtable_create(uint32_t dimension);
+void vdb_memtable_ref(struct vdb_memtable *memtable);
+void vdb_memtable_unref(struct vdb_memtable *memtable); /* the last frees it; NULL allowed */
 
 /* Decodes a batch and takes all the memory its publication needs. payload is borrowed until publish or discard.
  * VDB_CORRUPT for malformed bytes, VDB_NO_MEMORY, VDB_LIMIT when the collection is full. */
 vdb_status vdb_memtable_stage(struct vdb_memtable *memtable, const void *payload, size_t bytes,
                               struct vdb_staged **out, struct vdb_err *err) VDB_MUST_CHECK;
 
-/* Makes the batch visible as of seq (M3) and frees `staged`. Returns how many points it changed: upserts, and
- * deletes of points that were there. */
-uint64_t vdb_memtable_publish(struct vdb_memtable *memtable, struct vdb_staged *staged, uint64_t seq);
+/* Ends, as of seq, the live version of an id that is kept elsewhere (in a memtable before this one, in a segment).
+ * True when there was one. */
+typedef bool vdb_memtable_older_fn(void *ctx, const struct vdb_id *id, uint64_t seq);
+
+/* Makes the batch visible as of seq (M3) and frees `staged`. `older` (NULL: there is nothing elsewhere) is asked
+ * for each id that this memtable has no version of. Returns how many points it changed: upserts, and deletes of
+ * points that were there. */
+uint64_t vdb_memtable_publish(struct vdb_memtable *memtable, struct vdb_staged *staged, uint64_t seq,
+                              vdb_memtable_older_fn *older, void *ctx);
+
+/* Ends the live version of the id as of seq: a batch that went to a later memtable wrote or deleted it. True when
+ * there was one. */
+bool vdb_memtable_end(struct vdb_memtable *memtable, const struct vdb_id *id, uint64_t seq);
 
 /* Frees a batch that will not be published. NULL allowed. */
 void vdb_memtable_discard(struct vdb_memtable *memtable, struct vdb_staged *staged);
 
 void vdb_memtable_pin(struct vdb_memtable *memtable, struct vdb_memtable_view *view);
 
-static inline struct vdb_row *vdb_view_row(const struct vdb_memtable_view *view, uint32_t slot)
+static inline struct vdb_row *vdb_slot_row(const struct vdb_memtable_view *view, uint32_t slot)
 {
     return &view->row_chunks[slot >> view->chunk_shift][slot & ((1u << view->chunk_shift) - 1)];
 }
 
-static inline const float *vdb_view_vector(const struct vdb_memtable_view *view, uint32_t slot)
+static inline const float *vdb_slot_vector(const struct vdb_memtable_view *view, uint32_t slot)
 {
     const char *chunk = view->vector_chunks[slot >> view->chunk_shift];
     return (const float *)(const void *)(chunk + (slot & ((1u << view->chunk_shift) - 1)) * view->stride_bytes);
 }
 
 /* M2 */
-static inline bool vdb_view_sees(const struct vdb_memtable_view *view, uint32_t slot)
+static inline bool vdb_slot_visible(const struct vdb_memtable_view *view, uint32_t slot)
 {
-    const struct vdb_row *row = vdb_view_row(view, slot);
+    const struct vdb_row *row = vdb_slot_row(view, slot);
     return row->seq_from <= view->seq && view->seq < atomic_load_explicit(&row->seq_to, memory_order_relaxed);
 }
 
@@ -86,6 +100,10 @@ static inline bool vdb_view_sees(const struct vdb_memtable_view *view, uint32_t 
  * ones. */
 void vdb_memtable_find(struct vdb_memtable *memtable, const struct vdb_id *ids, size_t count,
                        struct vdb_memtable_view *view, uint32_t *slots);
+
+/* The same for a view pinned before, while nothing is published in between. */
+void vdb_memtable_look(struct vdb_memtable *memtable, const struct vdb_memtable_view *view,
+                       const struct vdb_id *ids, size_t count, uint32_t *slots);
 
 struct vdb_memtable_stats {
     uint64_t live; /* points */

@@ -1,36 +1,34 @@
-/* store.c: manifest + log + memtable, and the turnstile that publishes in order.
- *
- * Why a turnstile: the log makes many batches durable with one sync and wakes their writers in no order, but a
- * view at sequence number S must see every batch up to S (M3). So each writer waits until the batch before its
- * own is published. It waits for threads that are already past the disk, never for the disk. A failed log fails
- * every batch from the first lost one on, so no writer waits for a batch that will not come.
- */
+/* store.c: making, opening and closing a store, and looking at what it holds. Its writes are in store_write.c. */
 #include "store.h"
 
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/limits.h"
+#include "base/lock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/timer.h"
+#include "store_internal.h"
 
-#define WAL_DIR "wal"
-
-struct vdb_store {
-    struct vdb_env *env;
-    struct vdb_manifest manifest;
-    struct vdb_memtable *memtable;
-    struct vdb_wal *wal;
-    struct vdb_wal_recovery recovery;
-    uint64_t recovery_ns;
-
-    pthread_mutex_t mutex; /* guards the turnstile */
-    pthread_cond_t published_more;
-    uint64_t published_seq;
-    uint64_t writes;
-};
+vdb_status vdb_store_make_dirs(struct vdb_env *env, const char *dir, struct vdb_err *err)
+{
+    static const char *const names[] = {VDB_STORE_VECTORS_DIR, VDB_STORE_META_DIR};
+    char path[VDB_LIMIT_PATH_BYTES_MAX];
+    bool made = false;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        vdb_file_kind kind;
+        uint64_t bytes;
+        VDB_TRY(vdb_path_join(path, sizeof path, dir, names[i], err));
+        vdb_status status = env->ops->stat(env, path, &kind, &bytes, err);
+        if (status == VDB_NOT_FOUND) {
+            status = env->ops->mkdir(env, path, err);
+            made = true;
+        }
+        VDB_TRY(status);
+    }
+    return made ? env->ops->sync_dir(env, dir, err) : VDB_OK;
+}
 
 vdb_status vdb_store_create(struct vdb_env *env, const char *dir, const struct vdb_schema *schema,
                             struct vdb_err *err)
@@ -41,20 +39,76 @@ vdb_status vdb_store_create(struct vdb_env *env, const char *dir, const struct v
         .created_us = env->ops->now_us(env),
         .schema = *schema,
     };
-    VDB_TRY(vdb_path_join(wal_dir, sizeof wal_dir, dir, WAL_DIR, err));
+    VDB_TRY(vdb_path_join(wal_dir, sizeof wal_dir, dir, VDB_STORE_WAL_DIR, err));
     VDB_TRY(env->ops->entropy(env, manifest.uuid, sizeof manifest.uuid, err));
     VDB_TRY(env->ops->mkdir(env, dir, err));
-    VDB_TRY(vdb_wal_create(env, wal_dir, manifest.uuid, err));
+    VDB_TRY(vdb_store_make_dirs(env, dir, err));
+    VDB_TRY(vdb_wal_create(env, wal_dir, manifest.uuid, 1, err));
     return vdb_manifest_save(env, dir, &manifest, err); /* syncs dir, and with it the name of wal/ */
 }
+
+/* ---- Opening ---- */
 
 static vdb_status replay_batch(void *ctx, const struct vdb_wal_record *record, struct vdb_err *err)
 {
     struct vdb_store *store = ctx;
+    struct vdb_memtable *memtable = store->version->memtables[0];
     struct vdb_staged *staged;
-    VDB_TRY(vdb_memtable_stage(store->memtable, record->payload, record->payload_bytes, &staged, err));
-    vdb_memtable_publish(store->memtable, staged, record->seq);
-    return VDB_OK;
+    VDB_TRY(vdb_memtable_stage(memtable, record->payload, record->payload_bytes, &staged, err));
+    (void)vdb_store_publish(store, memtable, staged, record->seq);
+    return vdb_store_check_damage(store, err);
+}
+
+static struct vdb_store *store_new(struct vdb_env *env, const char *dir)
+{
+    struct vdb_store *store = vdb_calloc(1, sizeof *store);
+    if (store == NULL) {
+        return NULL;
+    }
+    store->env = env;
+    store->dir = vdb_strndup(dir, strlen(dir));
+    pthread_mutex_init(&store->compacting, NULL);
+    pthread_mutex_init(&store->maintain, NULL);
+    vdb_rwlock_init(&store->gate);
+    vdb_rwlock_init(&store->lock);
+    pthread_mutex_init(&store->order, NULL);
+    pthread_mutex_init(&store->publishing, NULL);
+    store->list_end = &store->list;
+    if (store->dir == NULL) {
+        vdb_store_close(store, false);
+        return NULL;
+    }
+    return store;
+}
+
+/* The first version: an empty memtable, and the segments of the manifest. */
+static vdb_status open_version(struct vdb_store *store, struct vdb_err *err)
+{
+    const struct vdb_manifest *manifest = &store->manifest;
+    uint32_t opened = 0;
+    struct vdb_memtable *memtable = vdb_memtable_create(manifest->schema.dimension);
+    struct vdb_segment **segments = vdb_calloc(manifest->segment_count + 1, sizeof *segments);
+    vdb_status status = VDB_OK;
+    if (memtable == NULL || segments == NULL) {
+        status = vdb_err_no_memory(err, "a memtable");
+        goto cleanup;
+    }
+    for (; opened < manifest->segment_count; opened++) {
+        VDB_CHECK(vdb_segment_open(store->env, store->dir, manifest->uuid, &manifest->schema,
+                                   &manifest->segments[opened], &segments[opened], err));
+    }
+    store->version = vdb_version_create(&memtable, 1, segments, opened);
+    if (store->version == NULL) {
+        status = vdb_err_no_memory(err, "a version");
+    }
+
+cleanup:
+    for (uint32_t i = 0; i < opened; i++) {
+        vdb_segment_unref(segments[i]);
+    }
+    free(segments);
+    vdb_memtable_unref(memtable);
+    return status;
 }
 
 vdb_status vdb_store_open(struct vdb_env *env, const char *dir, const struct vdb_wal_options *options,
@@ -62,24 +116,25 @@ vdb_status vdb_store_open(struct vdb_env *env, const char *dir, const struct vdb
 {
     char wal_dir[VDB_LIMIT_PATH_BYTES_MAX];
     uint64_t started = vdb_now_ns();
-    struct vdb_store *store = vdb_calloc(1, sizeof *store);
+    struct vdb_store *store = store_new(env, dir);
     if (store == NULL) {
         return vdb_err_no_memory(err, "a store");
     }
-    store->env = env;
-    pthread_mutex_init(&store->mutex, NULL);
-    pthread_cond_init(&store->published_more, NULL);
     vdb_status status;
-    VDB_CHECK(vdb_path_join(wal_dir, sizeof wal_dir, dir, WAL_DIR, err));
+    VDB_CHECK(vdb_path_join(wal_dir, sizeof wal_dir, dir, VDB_STORE_WAL_DIR, err));
     VDB_CHECK(vdb_manifest_load(env, dir, VDB_MANIFEST_COLLECTION, &store->manifest, err));
-    store->memtable = vdb_memtable_create(store->manifest.schema.dimension);
-    if (store->memtable == NULL) {
-        status = vdb_err_no_memory(err, "a memtable");
-        goto cleanup;
-    }
-    VDB_CHECK(vdb_wal_open(env, wal_dir, store->manifest.uuid, store->manifest.wal_first, options, replay_batch,
-                           store, &store->wal, &store->recovery, err));
-    store->published_seq = vdb_wal_durable_seq(store->wal);
+    VDB_CHECK(open_version(store, err));
+    store->seq = store->manifest.checkpoint_seq;
+    atomic_store_explicit(&store->checkpoint_seq, store->seq, memory_order_relaxed);
+    atomic_store_explicit(&store->follower, store->manifest.follower, memory_order_relaxed);
+    /* A kill between the manifest's rename and the sync of its name: it is seen, and a power cut could still bring
+     * the one before it back. So it is made durable before what that one names is removed (D1, D2). */
+    VDB_CHECK(env->ops->sync_dir(env, dir, err));
+    VDB_CHECK(vdb_wal_open(env, wal_dir, store->manifest.uuid, store->manifest.wal_first,
+                           store->manifest.checkpoint_seq, options, replay_batch, store, &store->wal,
+                           &store->recovery, err));
+    VDB_CHECK(vdb_store_sweep(env, dir, &store->manifest, err)); /* all was found good: now files may go */
+    VDB_CHECK(vdb_store_sweep_snapshots(env, dir, err));
     store->recovery_ns = vdb_now_ns() - started;
 
 cleanup:
@@ -91,60 +146,127 @@ cleanup:
     return VDB_OK;
 }
 
+vdb_status vdb_store_snapshot_open(struct vdb_env *env, const char *dir, const char *name, struct vdb_store **out,
+                                   struct vdb_err *err)
+{
+    char parent[VDB_LIMIT_PATH_BYTES_MAX];
+    char path[VDB_LIMIT_PATH_BYTES_MAX];
+    VDB_TRY(vdb_schema_check_name(name, err));
+    VDB_TRY(vdb_path_join(parent, sizeof parent, dir, VDB_STORE_SNAPSHOTS_DIR, err));
+    VDB_TRY(vdb_path_join(path, sizeof path, parent, name, err));
+    struct vdb_store *store = store_new(env, path);
+    if (store == NULL) {
+        return vdb_err_no_memory(err, "a store");
+    }
+    vdb_status status;
+    VDB_CHECK(vdb_manifest_load(env, path, VDB_MANIFEST_COLLECTION, &store->manifest, err));
+    VDB_CHECK(open_version(store, err));
+    store->seq = store->manifest.checkpoint_seq;
+    atomic_store_explicit(&store->checkpoint_seq, store->seq, memory_order_relaxed);
+    atomic_store_explicit(&store->follower, store->manifest.follower, memory_order_relaxed);
+
+cleanup:
+    if (status != VDB_OK) {
+        vdb_store_close(store, false);
+        return vdb_err_wrap(err, status, "snapshot \"%s\"", name);
+    }
+    *out = store;
+    return VDB_OK;
+}
+
+bool vdb_store_is_follower(struct vdb_store *store)
+{
+    return atomic_load_explicit(&store->follower, memory_order_relaxed);
+}
+
 void vdb_store_seal(struct vdb_store *store)
 {
-    vdb_wal_close(store->wal, true);
+    vdb_wal_close(store->wal, !vdb_store_is_follower(store));
     store->wal = NULL;
 }
 
 void vdb_store_close(struct vdb_store *store, bool mark)
 {
-    if (store != NULL) {
-        vdb_wal_close(store->wal, mark);
-        vdb_memtable_destroy(store->memtable);
-        pthread_cond_destroy(&store->published_more);
-        pthread_mutex_destroy(&store->mutex);
-        free(store);
+    if (store == NULL) {
+        return;
+    }
+    vdb_wal_close(store->wal, mark && !vdb_store_is_follower(store));
+    vdb_version_unref(store->version);
+    vdb_manifest_fini(&store->manifest);
+    pthread_mutex_destroy(&store->publishing);
+    pthread_mutex_destroy(&store->order);
+    pthread_rwlock_destroy(&store->lock);
+    pthread_rwlock_destroy(&store->gate);
+    pthread_mutex_destroy(&store->maintain);
+    pthread_mutex_destroy(&store->compacting);
+    free(store->dir);
+    free(store);
+}
+
+/* ---- Reading ---- */
+
+static void pin_locked(struct vdb_store *store, struct vdb_view *view)
+{
+    struct vdb_version *version = store->version;
+    *view = (struct vdb_view){.version = version, .seq = store->seq};
+    vdb_version_ref(version);
+    for (uint32_t i = 0; i < version->memtable_count; i++) {
+        vdb_memtable_pin(version->memtables[i], &view->memtables[i]);
+        view->memtables[i].seq = store->seq;
+        view->points += view->memtables[i].slot_count - view->memtables[i].dead_count;
+    }
+    for (uint32_t i = 0; i < version->segment_count; i++) {
+        view->points += vdb_segment_rows(version->segments[i]) - vdb_segment_dead(version->segments[i]);
     }
 }
 
-/* The turnstile: publishes when all before it are published. */
-static uint64_t publish_in_order(struct vdb_store *store, struct vdb_staged *staged, uint64_t seq)
+void vdb_store_pin(struct vdb_store *store, struct vdb_view *view)
 {
-    pthread_mutex_lock(&store->mutex);
-    while (store->published_seq + 1 != seq) {
-        pthread_cond_wait(&store->published_more, &store->mutex);
-    }
-    pthread_mutex_unlock(&store->mutex);
-
-    uint64_t changed = vdb_memtable_publish(store->memtable, staged, seq);
-
-    pthread_mutex_lock(&store->mutex);
-    store->published_seq = seq;
-    store->writes++;
-    pthread_cond_broadcast(&store->published_more);
-    pthread_mutex_unlock(&store->mutex);
-    return changed;
+    pthread_rwlock_rdlock(&store->lock);
+    pin_locked(store, view);
+    pthread_rwlock_unlock(&store->lock);
 }
 
-vdb_status vdb_store_write(struct vdb_store *store, const void *payload, size_t bytes, uint64_t *seq,
-                           uint64_t *changed, struct vdb_err *err)
+vdb_status vdb_store_find(struct vdb_store *store, const struct vdb_id *ids, size_t count, struct vdb_view *view,
+                          struct vdb_place *places, struct vdb_err *err)
 {
-    struct vdb_staged *staged = NULL;
-    VDB_TRY(vdb_memtable_stage(store->memtable, payload, bytes, &staged, err));
-    vdb_status status = vdb_wal_append(store->wal, payload, bytes, seq, err);
-    if (status == VDB_OK) {
-        status = vdb_wal_wait(store->wal, *seq, err);
+    *view = (struct vdb_view){0};
+    uint32_t *slots = vdb_calloc(count, sizeof *slots);
+    if (slots == NULL) {
+        return vdb_err_no_memory(err, "places of points");
     }
-    if (status != VDB_OK) {
-        vdb_memtable_discard(store->memtable, staged);
-        return status;
+    for (size_t i = 0; i < count; i++) {
+        places[i] = (struct vdb_place){VDB_SLOT_NONE, 0};
     }
-    uint64_t count = publish_in_order(store, staged, *seq);
-    if (changed != NULL) {
-        *changed = count;
+    /* A memtable's map knows an id's newest version only: nothing may be published between pin and look. What a
+     * segment says stays true as of the view. */
+    pthread_rwlock_rdlock(&store->lock);
+    pin_locked(store, view);
+    for (uint32_t m = 0; m < view->version->memtable_count; m++) {
+        vdb_memtable_look(view->version->memtables[m], &view->memtables[m], ids, count, slots);
+        for (size_t i = 0; i < count; i++) {
+            if (slots[i] != VDB_SLOT_NONE) {
+                places[i] = (struct vdb_place){m, slots[i]};
+            }
+        }
     }
-    return VDB_OK;
+    pthread_rwlock_unlock(&store->lock);
+    vdb_status status = VDB_OK;
+    for (size_t i = 0; i < count && status == VDB_OK; i++) {
+        for (uint32_t s = view->version->segment_count; places[i].source == VDB_SLOT_NONE && s-- > 0;) {
+            struct vdb_segment *segment = view->version->segments[s];
+            uint32_t row;
+            status = vdb_segment_find(segment, &ids[i], &row, err);
+            if (status != VDB_OK) {
+                break;
+            }
+            if (row != VDB_SLOT_NONE && vdb_segment_sees(segment, row, view->seq)) {
+                places[i] = (struct vdb_place){view->version->memtable_count + s, row};
+            }
+        }
+    }
+    free(slots);
+    return status;
 }
 
 const struct vdb_schema *vdb_store_schema(const struct vdb_store *store)
@@ -152,17 +274,46 @@ const struct vdb_schema *vdb_store_schema(const struct vdb_store *store)
     return &store->manifest.schema;
 }
 
-struct vdb_memtable *vdb_store_memtable(struct vdb_store *store)
+const uint8_t *vdb_store_uuid(const struct vdb_store *store)
 {
-    return store->memtable;
+    return store->manifest.uuid;
+}
+
+uint64_t vdb_store_durable_seq(struct vdb_store *store)
+{
+    return store->wal != NULL ? vdb_wal_durable_seq(store->wal) : store->seq;
 }
 
 void vdb_store_get_stats(struct vdb_store *store, struct vdb_store_stats *out)
 {
-    vdb_wal_get_stats(store->wal, &out->wal);
+    struct vdb_view view;
+    *out = (struct vdb_store_stats){0};
+    if (store->wal != NULL) {
+        vdb_wal_get_stats(store->wal, &out->wal);
+    }
     out->recovery = store->recovery;
     out->recovery_ns = store->recovery_ns;
-    pthread_mutex_lock(&store->mutex);
-    out->writes = store->writes;
-    pthread_mutex_unlock(&store->mutex);
+    out->writes = atomic_load_explicit(&store->writes, memory_order_relaxed);
+    vdb_store_pin(store, &view);
+    out->seq = view.seq;
+    out->points = view.points;
+    for (uint32_t i = 0; i < view.version->memtable_count; i++) {
+        struct vdb_memtable_stats rows;
+        vdb_memtable_get_stats(view.version->memtables[i], &rows);
+        out->dead += rows.dead;
+        out->memory_bytes += rows.memory_bytes;
+    }
+    out->segments = view.version->segment_count;
+    for (uint32_t i = 0; i < view.version->segment_count; i++) {
+        const struct vdb_segment_info *info = vdb_segment_info(view.version->segments[i]);
+        out->segment_rows += info->rows;
+        out->segment_dead += vdb_segment_dead(view.version->segments[i]);
+        out->segment_bytes += info->vectors.bytes + info->meta.bytes;
+    }
+    out->dead += out->segment_dead;
+    vdb_view_release(&view);
+    out->checkpoint_seq = atomic_load_explicit(&store->checkpoint_seq, memory_order_relaxed);
+    out->checkpoints = atomic_load_explicit(&store->checkpoints, memory_order_relaxed);
+    out->compactions = atomic_load_explicit(&store->compactions, memory_order_relaxed);
+    out->bytes_compacted = atomic_load_explicit(&store->bytes_compacted, memory_order_relaxed);
 }

@@ -4,7 +4,8 @@
  *
  * Group commit: whoever waits first while no sync is running becomes the leader. It takes all records queued so
  * far, seals them (offsets, chain, checksums), writes them with one write, calls sync once, and wakes everyone.
- * Records that arrive meanwhile form the next group.
+ * Records that arrive meanwhile form the next group; when many write at once, its leader waits a little for those who
+ * were just woken (wal.c, gather_locked).
  *
  *     idle --append--> queued --leader takes--> writing --write_at ok--> syncing --sync ok--> durable
  *                                                  |                        |
@@ -39,21 +40,43 @@ struct vdb_wal_stats {
     uint64_t log_bytes; /* of all live segments */
 };
 
-/* Creates DIR with segment 0 in it, durable when this returns (DIR's own name is the caller's to sync). */
+/* Creates DIR with segment 0 in it, whose first record will have the sequence number first_seq (1, or what follows a
+ * restored checkpoint); durable when this returns (DIR's own name is the caller's to sync). */
 vdb_status vdb_wal_create(struct vdb_env *env, const char *dir, const uint8_t uuid[VDB_UUID_BYTES],
-                          struct vdb_err *err) VDB_MUST_CHECK;
+                          uint64_t first_seq, struct vdb_err *err) VDB_MUST_CHECK;
 
-/* Replays all batches of the segments from number `first` on through fn, cuts a torn tail, makes what it replayed
- * durable, and is ready to append. VDB_CORRUPT names file and byte; nothing has been changed then. */
+/* Replays all batches of the segments from number `first` on through fn, those with a sequence number up to
+ * `after_seq` left out (a checkpoint has them; 0: none), cuts a torn tail, makes what it replayed durable, removes
+ * segments before `first` (a pruning cut short), and is ready to append. The log must begin at after_seq + 1 or before,
+ * and reach after_seq. VDB_CORRUPT names file and byte; nothing has been changed then. */
 vdb_status vdb_wal_open(struct vdb_env *env, const char *dir, const uint8_t uuid[VDB_UUID_BYTES], uint64_t first,
-                        const struct vdb_wal_options *options, vdb_wal_record_fn *fn, void *ctx,
-                        struct vdb_wal **out, struct vdb_wal_recovery *recovery,
+                        uint64_t after_seq, const struct vdb_wal_options *options, vdb_wal_record_fn *fn,
+                        void *ctx, struct vdb_wal **out, struct vdb_wal_recovery *recovery,
                         struct vdb_err *err) VDB_MUST_CHECK;
 
 /* Queues a batch and gives it the next sequence number. VDB_READ_ONLY after a failure; VDB_NO_MEMORY leaves the
  * log as it was. */
 vdb_status vdb_wal_append(struct vdb_wal *wal, const void *payload, size_t bytes, uint64_t *seq,
                           struct vdb_err *err) VDB_MUST_CHECK;
+
+/* Queues a record of another log, batch or mark, with the sequence number and time it has there: VDB_INVALID unless it
+ * is the one that comes next here. */
+vdb_status vdb_wal_append_record(struct vdb_wal *wal, const struct vdb_wal_record *record,
+                                 struct vdb_err *err) VDB_MUST_CHECK;
+
+/* Ends the current segment once everything appended so far is durable: the next record begins a new one, which is
+ * there, durable, when this returns. So a checkpoint at the last sequence number can drop whole segments. Waits for the
+ * disk. After a failure the log is stopped as after any failed write; VDB_NO_MEMORY leaves it as it was. */
+vdb_status vdb_wal_rotate(struct vdb_wal *wal, struct vdb_err *err) VDB_MUST_CHECK;
+
+/* The number of the segment in which the record `seq` is or will be (the last one, for what is yet to come; the first
+ * live one, for what was pruned): what a manifest with checkpoint seq - 1 gives as wal_first. */
+uint32_t vdb_wal_segment_of(struct vdb_wal *wal, uint64_t seq);
+
+/* Unlinks the segments before number `first`, lowest number first, and syncs the directory; the manifest that no
+ * longer names them is durable. The current segment always stays. A failure leaves files that the next prune or open
+ * removes; the log goes on. One thread at a time, beside any number of writers. */
+vdb_status vdb_wal_prune(struct vdb_wal *wal, uint32_t first, struct vdb_err *err) VDB_MUST_CHECK;
 
 /* Returns once the record of that sequence number is durable, or with why it will not be. */
 vdb_status vdb_wal_wait(struct vdb_wal *wal, uint64_t seq, struct vdb_err *err) VDB_MUST_CHECK;

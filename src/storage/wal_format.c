@@ -1,4 +1,4 @@
-/* wal_format.c: encoding, checking and walking a log segment's bytes. See wal_format.h for W1..W4. */
+/* wal_format.c: encoding and checking a log segment's bytes (the walk over them is in wal_scan.c). See wal_format.h for W1..W4. */
 #include "wal_format.h"
 
 #include <inttypes.h>
@@ -39,8 +39,8 @@ uint32_t vdb_wal_header_encode(const struct vdb_wal_header *header, uint8_t out[
 {
     memset(out, 0, VDB_WAL_HEADER_BYTES);
     memcpy(out + H_MAGIC, magic, sizeof magic);
-    vdb_store_u32(out + H_FORMAT, VDB_FORMAT_VERSION);
-    vdb_store_u32(out + H_MIN_READER, VDB_FORMAT_VERSION);
+    vdb_store_u32(out + H_FORMAT, VDB_WAL_FORMAT_VERSION);
+    vdb_store_u32(out + H_MIN_READER, VDB_WAL_FORMAT_VERSION);
     memcpy(out + H_UUID, header->uuid, VDB_UUID_BYTES);
     vdb_store_u32(out + H_NUMBER, header->number);
     vdb_store_u32(out + H_CHAIN, header->chain);
@@ -66,11 +66,11 @@ vdb_status vdb_wal_header_decode(const uint8_t *data, size_t bytes, struct vdb_w
     }
     uint32_t min_reader = vdb_load_u32(data + H_MIN_READER);
     uint64_t features = vdb_load_u64(data + H_FEATURES);
-    if (min_reader > VDB_FORMAT_VERSION || features != 0) {
+    if (min_reader > VDB_WAL_FORMAT_VERSION || features != 0) {
         return vdb_err_set(err, VDB_VERSION,
                            "header at byte 0: format %u for readers of %u or later, feature bits 0x%" PRIx64
                            "; this build reads up to %d without features",
-                           vdb_load_u32(data + H_FORMAT), min_reader, features, VDB_FORMAT_VERSION);
+                           vdb_load_u32(data + H_FORMAT), min_reader, features, VDB_WAL_FORMAT_VERSION);
     }
     memcpy(out->uuid, data + H_UUID, VDB_UUID_BYTES);
     out->number = vdb_load_u32(data + H_NUMBER);
@@ -138,32 +138,28 @@ static bool all_zero(const uint8_t *bytes, size_t count)
     return true;
 }
 
-bool vdb_wal_record_at(const uint8_t *image, size_t bytes, uint64_t offset, uint32_t key,
-                       struct vdb_wal_record *out, const char **reason)
+const char *vdb_wal_record_size(const uint8_t *header, uint64_t offset, uint32_t key, size_t *total)
 {
-    if (offset > bytes || bytes - offset < VDB_WAL_RECORD_HEADER_BYTES) {
-        *reason = "cut short in its header";
-        return false;
-    }
-    const uint8_t *record = image + offset;
-    uint32_t length = vdb_load_u32(record + R_LENGTH);
-    if (vdb_load_u32(record + R_LENGTH_CHECK) != length_check(length, key, offset)) {
-        *reason = "length check mismatch";
-        return false;
+    uint32_t length = vdb_load_u32(header + R_LENGTH);
+    if (vdb_load_u32(header + R_LENGTH_CHECK) != length_check(length, key, offset)) {
+        return "length check mismatch";
     }
     if (length > VDB_WAL_PAYLOAD_BYTES_MAX) {
-        *reason = "length over the limit";
-        return false;
+        return "length over the limit";
     }
-    size_t total = record_bytes(length);
-    if (total > bytes - offset) {
-        *reason = "cut short in its payload";
-        return false;
+    *total = record_bytes(length);
+    return NULL;
+}
+
+const char *vdb_wal_record_decode(const uint8_t *record, size_t total, struct vdb_wal_record *out)
+{
+    uint32_t length = vdb_load_u32(record + R_LENGTH);
+    if (record_bytes(length) != total) {
+        return "length check mismatch"; /* it was another when its size was asked: the file is being written */
     }
     uint32_t crc = vdb_crc32c(0, record + R_PREV, total - R_PREV);
     if (crc != vdb_load_u32(record + R_CRC)) {
-        *reason = "checksum mismatch";
-        return false;
+        return "checksum mismatch";
     }
     *out = (struct vdb_wal_record){
         .seq = vdb_load_u64(record + R_SEQ),
@@ -179,69 +175,23 @@ bool vdb_wal_record_at(const uint8_t *image, size_t bytes, uint64_t offset, uint
                       all_zero(record + VDB_WAL_RECORD_HEADER_BYTES + length,
                                total - VDB_WAL_RECORD_HEADER_BYTES - length),
     };
-    return true;
+    return NULL;
 }
 
-/* W4: is there an intact record past `bad` that says that bytes past `bad` were durable? */
-static bool find_proof(const uint8_t *image, size_t bytes, uint32_t key, uint64_t bad, uint64_t *proof)
+bool vdb_wal_record_at(const uint8_t *image, size_t bytes, uint64_t offset, uint32_t key,
+                       struct vdb_wal_record *out, const char **reason)
 {
-    struct vdb_wal_record record;
-    const char *reason;
-    for (uint64_t at = bad + VDB_WAL_ALIGN; at < bytes && bytes - at >= VDB_WAL_RECORD_HEADER_BYTES;
-         at += VDB_WAL_ALIGN) {
-        /* The length check fails at nearly every offset that is no record, so this costs 16 hashed bytes a step.
-         */
-        if (vdb_wal_record_at(image, bytes, at, key, &record, &reason) && record.durable_bytes > bad) {
-            *proof = at;
-            return true;
-        }
+    size_t total;
+    if (offset > bytes || bytes - offset < VDB_WAL_RECORD_HEADER_BYTES) {
+        *reason = "cut short in its header";
+        return false;
     }
-    return false;
-}
-
-vdb_status vdb_wal_scan_image(const uint8_t *image, size_t bytes, const struct vdb_wal_header *header,
-                              uint32_t header_crc, vdb_wal_record_fn *fn, void *ctx, struct vdb_wal_scan *out,
-                              struct vdb_err *err)
-{
-    *out = (struct vdb_wal_scan){
-        .valid_bytes = VDB_WAL_HEADER_BYTES,
-        .next_seq = header->first_seq,
-        .last_crc = header_crc,
-        .reason = "",
-    };
-    while (out->valid_bytes < bytes) {
-        struct vdb_wal_record record;
-        if (!vdb_wal_record_at(image, bytes, out->valid_bytes, header_crc, &record, &out->reason)) {
-            bool proven = find_proof(image, bytes, header_crc, out->valid_bytes, &out->proof_offset);
-            out->end = proven ? VDB_WAL_END_DAMAGED : VDB_WAL_END_TORN;
-            return VDB_OK;
-        }
-        const char *wrong = record.prev != out->last_crc              ? "does not chain to the record before"
-                            : record.seq != out->next_seq             ? "sequence number out of order"
-                            : record.durable_bytes > out->valid_bytes ? "vouches for bytes past its own place"
-                            : !record.zeros_kept                      ? "has reserved bytes that are not zero"
-                                                                      : NULL;
-        if (wrong != NULL) {
-            /* Intact but not the successor (W2, W3, W4): no crash of ours can leave that. */
-            out->reason = wrong;
-            out->end = VDB_WAL_END_DAMAGED;
-            out->proof_offset = out->valid_bytes;
-            return VDB_OK;
-        }
-        if (fn != NULL) {
-            vdb_status status = fn(ctx, &record, err);
-            if (status != VDB_OK) {
-                return vdb_err_wrap(err, status, "record at byte %zu", out->valid_bytes);
-            }
-        }
-        if (record.durable_bytes > out->durable_bytes) {
-            out->durable_bytes = record.durable_bytes;
-        }
-        out->last_crc = record.crc;
-        out->next_seq = record.seq + 1;
-        out->valid_bytes += record.total_bytes;
-        out->records++;
+    *reason = vdb_wal_record_size(image + offset, offset, key, &total);
+    if (*reason == NULL && total > bytes - offset) {
+        *reason = "cut short in its payload";
     }
-    out->end = VDB_WAL_END_CLEAN;
-    return VDB_OK;
+    if (*reason == NULL) {
+        *reason = vdb_wal_record_decode(image + offset, total, out);
+    }
+    return *reason == NULL;
 }

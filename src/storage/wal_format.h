@@ -23,6 +23,7 @@
 #include "manifest.h"
 
 enum {
+    VDB_WAL_FORMAT_VERSION = 1, /* of a segment's bytes; the directory's format (manifest.h) counts by itself */
     VDB_WAL_HEADER_BYTES = 64,
     VDB_WAL_RECORD_HEADER_BYTES = 48,
     VDB_WAL_ALIGN = 8,
@@ -68,12 +69,20 @@ vdb_status vdb_wal_header_decode(const uint8_t *data, size_t bytes, struct vdb_w
 void vdb_wal_record_put(struct vdb_buf *buf, uint64_t seq, uint64_t timestamp_us, vdb_wal_type type,
                         const void *payload, uint32_t payload_bytes);
 
-/* key is the header's checksum. Completes the record at `record` (total bytes known from its length) for its place; returns its checksum. */
+/* key is the header's checksum. Completes the record at `record` (total bytes known from its length) for its place;
+ * returns its checksum. */
 uint32_t vdb_wal_record_seal(uint8_t *record, uint32_t key, uint64_t offset, uint32_t prev,
                              uint64_t durable_bytes);
 
 /* The whole size of a record put by vdb_wal_record_put. */
 size_t vdb_wal_record_bytes(const uint8_t *record);
+
+/* What a record's header (48 bytes, from that offset of the file) says of its whole size, payload and padding with it
+ * (W1). NULL, or why it is none, static text. */
+const char *vdb_wal_record_size(const uint8_t *header, uint64_t offset, uint32_t key, size_t *total);
+
+/* A whole record of that size. NULL, or why it is not intact, static text. */
+const char *vdb_wal_record_decode(const uint8_t *record, size_t total, struct vdb_wal_record *out);
 
 /* Whether an intact record stands at offset of the segment image (W1 and checksum; not its chain).
  * *reason gets why not, static text. */
@@ -100,7 +109,7 @@ struct vdb_wal_scan {
 /* Called per record in order; a status other than VDB_OK ends the walk. */
 typedef vdb_status vdb_wal_record_fn(void *ctx, const struct vdb_wal_record *record, struct vdb_err *err);
 
-/* Walks the records of an image whose header has been decoded (W1..W4). fn may be NULL. The status is fn's. */
+/* wal_scan.c: walks the records of an image whose header has been decoded (W1..W4). fn may be NULL. The status is fn's. */
 vdb_status vdb_wal_scan_image(const uint8_t *image, size_t bytes, const struct vdb_wal_header *header,
                               uint32_t header_crc, vdb_wal_record_fn *fn, void *ctx, struct vdb_wal_scan *out,
                               struct vdb_err *err) VDB_MUST_CHECK;

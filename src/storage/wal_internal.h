@@ -1,4 +1,5 @@
-/* wal_internal.h: the log's state, shared by wal.c (append, group commit) and wal_recover.c (open). Nobody else.
+/* wal_internal.h: the log's state, shared by wal.c (append, group commit) and wal_recover.c (open), and the names of its
+ * files, which log_reader.c needs, too. Nobody else.
  */
 #ifndef VDB_STORAGE_WAL_INTERNAL_H
 #define VDB_STORAGE_WAL_INTERNAL_H
@@ -7,6 +8,13 @@
 
 #include "base/limits.h"
 #include "wal.h"
+
+/* A live segment. */
+struct vdb_wal_segment {
+    uint32_t number;
+    uint64_t first_seq; /* of its first record, which may be yet to come */
+    uint64_t bytes;     /* durable ones */
+};
 
 struct vdb_wal {
     struct vdb_env *env;
@@ -24,9 +32,15 @@ struct vdb_wal {
     bool unmarked;     /* something may stand in the log that no mark covers */
     vdb_status failed; /* why writes stopped; VDB_OK while they go on */
     struct vdb_err failure;
+    uint64_t queued;  /* records in the queue */
+    uint64_t crowd;   /* records that lately came within one sync and the one after it: how many write at once */
+    uint64_t sync_ns; /* moving average of what a group's write and sync take */
+    unsigned lonely_waits; /* groups yet to be led without waiting for a crowd, which did not come lately */
     uint64_t syncs;
-    uint64_t bytes_written; /* since open */
-    uint64_t log_bytes;     /* of all live segments */
+    uint64_t bytes_written;           /* since open */
+    struct vdb_wal_segment *segments; /* the live ones, numbers without gaps; the last is written to */
+    size_t segment_count;
+    size_t segment_capacity;
 
     /* The leader's: touched by one thread at a time, the one that set `leading`. */
     struct vdb_file *file;
@@ -38,9 +52,15 @@ struct vdb_wal {
 
 struct vdb_wal *vdb_wal_new(struct vdb_env *env, const char *dir, const struct vdb_wal_options *options);
 
+/* Room for one more live segment; false when memory is short. */
+bool vdb_wal_reserve_segment(struct vdb_wal *wal);
+
 /* DIR/segment_000007.wal */
 vdb_status vdb_wal_segment_path(char out[VDB_LIMIT_PATH_BYTES_MAX], const char *dir, uint32_t number,
                                 struct vdb_err *err) VDB_MUST_CHECK;
+
+/* The inverse, for a name within DIR; false for any other. */
+bool vdb_wal_parse_segment_name(const char *name, uint32_t *number);
 
 /* Creates (or replaces) a segment that holds only its header, durable with its name. */
 vdb_status vdb_wal_segment_create(struct vdb_env *env, const char *dir, const struct vdb_wal_header *header,

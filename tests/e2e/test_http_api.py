@@ -117,7 +117,8 @@ def test_collections(server: Server) -> None:
     assert created["name"] == "docs" and created["dimension"] == 3 and created["metric"] == "dot"
     assert created["index_config"] == {"type": "flat"} and created["count"] == 0
     assert set(created) == {"name", "dimension", "metric", "index_config", "count", "last_seq", "memory_bytes",
-                            "log_bytes"}
+                            "log_bytes", "segments", "segment_rows", "segment_dead", "segment_bytes",
+                            "checkpoint_seq"}
     default = ok(ask(server, "POST", "/v1/collections", {"name": "A.b-c_9", "dimension": 65536}), 201)
     assert default["metric"] == "cosine" and default["index_config"] == {"type": "flat"}
     assert ok(ask(server, "GET", "/v1/collections/docs")) == created
@@ -221,6 +222,7 @@ def test_process_routes(docs: Server) -> None:
             values[name] = float(value)
     assert values["vecdb_collections"] == 1 and values["vecdb_points"] == 2 and values["vecdb_ready"] == 1
     assert values["vecdb_writes_total"] >= 1 and values["vecdb_wal_syncs_total"] >= 1
+    assert values["vecdb_space_amplification"] == 1 and values["vecdb_compaction_debt_bytes"] == 0
     assert values["vecdb_log_bytes"] > 0 and values["process_resident_memory_bytes"] > 1 << 20
     assert values["process_start_time_seconds"] > 1.6e9
     assert values['vecdb_http_requests_total{method="POST",route="/v1/collections",status="201"}'] == 1

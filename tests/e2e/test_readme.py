@@ -70,8 +70,8 @@ def default_server(vecdb_server):
 
 def test_every_marked_block_is_run_here():
     text = README.read_text(encoding="utf-8")
-    assert sorted(blocks()) == ["curl", "embedded-c", "embedded-c-build", "python"]
-    assert text.count("<!-- test:") == 4, "a marked block is not followed by a fenced code block"
+    assert sorted(blocks()) == ["curl", "embedded-c", "embedded-c-build", "python", "storage"]
+    assert text.count("<!-- test:") == 5, "a marked block is not followed by a fenced code block"
     assert text.count("<!-- expect:") == sum(len(expects) for _, expects in blocks().values())
 
 
@@ -113,3 +113,8 @@ def test_curl(default_server, tmp_path):
     assert shutil.which("curl"), "curl is not installed"
     code, expects = blocks()["curl"]
     check(run(["bash", "-ec", code], tmp_path), expects)
+
+
+def test_storage(tmp_path):
+    code, expects = blocks()["storage"]
+    check(run(["bash", "-ec", code], tmp_path, {"PATH": f"{BIN_DIR}:{os.environ['PATH']}"}), expects)

@@ -82,16 +82,16 @@ static void check_memtable(const uint8_t *data, size_t bytes, uint32_t dimension
     if (expected == VDB_OK) {
         struct vdb_memtable_view view;
         uint32_t slot;
-        vdb_memtable_publish(memtable, staged, 1);
+        vdb_memtable_publish(memtable, staged, 1, NULL, NULL);
         vdb_memtable_find(memtable, &last->id, 1, &view, &slot);
         REQUIRE((slot != VDB_SLOT_NONE) == (last->kind == VDB_OP_UPSERT));
         if (slot != VDB_SLOT_NONE) {
-            REQUIRE(vdb_id_equal(&vdb_view_row(&view, slot)->id, &last->id));
-            REQUIRE(vdb_str_eq(vdb_view_row(&view, slot)->metadata, last->metadata));
-            REQUIRE(memcmp(vdb_view_vector(&view, slot), last->vector, dimension * sizeof(float)) == 0);
+            REQUIRE(vdb_id_equal(&vdb_slot_row(&view, slot)->id, &last->id));
+            REQUIRE(vdb_str_eq(vdb_slot_row(&view, slot)->metadata, last->metadata));
+            REQUIRE(memcmp(vdb_slot_vector(&view, slot), last->vector, dimension * sizeof(float)) == 0);
         }
     }
-    vdb_memtable_destroy(memtable);
+    vdb_memtable_unref(memtable);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)

@@ -237,7 +237,7 @@ static void test_local_service(void **state)
     vecdb_write_result written;
     vecdb_result *result;
     vecdb_stats stats;
-    assert_vecdb_ok(vdb_service_local_open(dir, &service, &err), &err);
+    assert_vecdb_ok(vdb_service_local_open(dir, NULL, &service, &err), &err);
     const struct vdb_service_ops *ops = service->ops;
     vecdb_collection_config config = {"docs", 1, VECDB_L1, NULL};
     float one = 1;
@@ -267,12 +267,261 @@ static void test_local_service(void **state)
     assert_int_equal(stats.writes, 2); /* since open: a drop takes nothing back */
     assert_int_equal(stats.searches, 1);
     ops->destroy(service);
-    assert_int_equal(vdb_service_local_open("", &service, &err), VECDB_INVALID);
+    assert_int_equal(vdb_service_local_open("", NULL, &service, &err), VECDB_INVALID);
+}
+
+/* ---- Storage ---- */
+
+enum { STORED = 90 };
+
+/* Writes points 0 .. STORED, three to a batch, the vector {id, 1}. */
+static void fill_docs(vecdb *db)
+{
+    vecdb_error err;
+    const vecdb_collection_config config = {"docs", 2, VECDB_L2, NULL};
+    assert_vecdb_ok(vecdb_create_collection(db, &config, &err), &err);
+    for (uint64_t id = 0; id < STORED; id += 3) {
+        float vectors[3][2];
+        vecdb_point points[3];
+        for (uint64_t i = 0; i < 3; i++) {
+            vectors[i][0] = (float)(id + i);
+            vectors[i][1] = 1;
+            points[i] = (vecdb_point){vecdb_id_number(id + i), vectors[i], 2, "{\"a\":1}", 7};
+        }
+        assert_vecdb_ok(vecdb_upsert(db, "docs", points, 3, NULL, &err), &err);
+    }
+}
+
+static void delete_every(vecdb *db, uint64_t step)
+{
+    vecdb_error err;
+    for (uint64_t id = 0; id < STORED; id += step) {
+        const vecdb_id wanted = vecdb_id_number(id);
+        assert_vecdb_ok(vecdb_delete(db, "docs", &wanted, 1, NULL, &err), &err);
+    }
+}
+
+struct tally {
+    uint64_t count;
+    uint64_t sum; /* of ids */
+    uint64_t stop_at;
+};
+
+static int count_point(void *ctx, const vecdb_hit *point)
+{
+    struct tally *tally = ctx;
+    assert_true(point->vector[0] == (float)point->id.number && point->vector[1] == 1);
+    assert_memory_equal(point->metadata, "{\"a\":1}", 7);
+    tally->sum += point->id.number;
+    return ++tally->count == tally->stop_at;
+}
+
+static struct tally tally_of(vecdb *db)
+{
+    vecdb_error err;
+    struct tally tally = {0};
+    const vecdb_scan_options scan = {.visit = count_point, .ctx = &tally};
+    assert_vecdb_ok(vecdb_scan(db, "docs", &scan, &err), &err);
+    return tally;
+}
+
+static int note_rows(void *ctx, const char *collection, uint64_t done, uint64_t total)
+{
+    uint64_t *calls = ctx;
+    assert_string_equal(collection, "docs");
+    assert_true(done <= total);
+    return ++*calls > 1000;
+}
+
+static int cancel(void *ctx, const char *collection, uint64_t done, uint64_t total)
+{
+    (void)ctx;
+    (void)collection;
+    (void)done;
+    (void)total;
+    return 1;
+}
+
+static void test_checkpoint_and_compact(void **state)
+{
+    const char *dir = *state;
+    const vecdb_options manual = {.no_maintenance = 1};
+    vecdb_error err;
+    vecdb *db;
+    vecdb_collection_info info;
+    vecdb_segment_info *segments;
+    size_t count;
+    vecdb_compact_result result;
+    vecdb_stats stats;
+    uint64_t calls = 0;
+    assert_vecdb_ok(vecdb_open(dir, &manual, &db, &err), &err);
+    fill_docs(db);
+    assert_vecdb_ok(vecdb_list_segments(db, "docs", &segments, &count, &err), &err);
+    assert_int_equal(count, 0);
+    vecdb_free(segments);
+    assert_vecdb_ok(vecdb_checkpoint(db, "docs", &err), &err);
+    delete_every(db, 2);
+    assert_vecdb_ok(vecdb_get_collection(db, "docs", &info, &err), &err);
+    assert_int_equal(info.count, STORED / 2);
+    assert_int_equal(info.segments, 1);
+    assert_int_equal(info.segment_rows, STORED);
+    assert_int_equal(info.segment_dead, STORED / 2);
+    assert_int_equal(info.checkpoint_seq, STORED / 3);
+    assert_int_equal(info.checkpoints, 1);
+    assert_int_equal(info.compaction_due, 1);
+    assert_in_range(info.segment_live_bytes, info.segment_bytes / 2 - 1, info.segment_bytes / 2 + 1);
+
+    const vecdb_compact_options cancelled = {.full = 1, .progress = cancel};
+    assert_int_equal(vecdb_compact(db, "docs", &cancelled, &result, &err), VECDB_CANCELLED);
+    assert_int_equal(tally_of(db).count, STORED / 2);
+    const vecdb_compact_options full = {.full = 1, .progress = note_rows, .ctx = &calls};
+    assert_vecdb_ok(vecdb_compact(db, "docs", &full, &result, &err), &err);
+    assert_int_equal(result.segments, 1);
+    assert_int_equal(result.rows_before, STORED);
+    assert_int_equal(result.rows_after, STORED / 2);
+    assert_true(result.bytes_after > 0 && result.bytes_after <= result.bytes_before);
+    assert_true(calls > 0);
+    assert_vecdb_ok(vecdb_compact(db, "docs", NULL, &result, &err), &err);
+    assert_int_equal(result.segments, 0); /* nothing to do */
+    assert_vecdb_ok(vecdb_list_segments(db, "docs", &segments, &count, &err), &err);
+    assert_int_equal(count, 1);
+    assert_int_equal(segments[0].rows, STORED / 2);
+    assert_int_equal(segments[0].dead, 0);
+    vecdb_free(segments);
+    vecdb_get_stats(db, &stats);
+    assert_int_equal(stats.checkpoints, 1);
+    assert_int_equal(stats.compactions, 1);
+    assert_int_equal(stats.segment_rows, STORED / 2);
+    assert_int_equal(stats.segment_live_bytes, stats.segment_bytes);
+    assert_int_equal(stats.compaction_debt_bytes, 0);
+
+    assert_int_equal(vecdb_checkpoint(db, "none", &err), VECDB_NOT_FOUND);
+    assert_int_equal(vecdb_checkpoint(db, NULL, &err), VECDB_INVALID);
+    assert_int_equal(vecdb_compact(db, "none", NULL, NULL, &err), VECDB_NOT_FOUND);
+    assert_int_equal(vecdb_list_segments(db, NULL, &segments, &count, &err), VECDB_INVALID);
+    vecdb_close(db);
+}
+
+static void test_scan(void **state)
+{
+    const char *dir = *state;
+    const vecdb_options manual = {.no_maintenance = 1};
+    vecdb_error err;
+    vecdb *db;
+    assert_vecdb_ok(vecdb_open(dir, &manual, &db, &err), &err);
+    fill_docs(db);
+    assert_int_equal(tally_of(db).count, STORED);
+    assert_vecdb_ok(vecdb_checkpoint(db, "docs", &err), &err);
+    float vector[2] = {7, 1};
+    const vecdb_point again = {vecdb_id_number(7), vector, 2, "{\"a\":1}",
+                               7}; /* memory hides the segment's row */
+    assert_vecdb_ok(vecdb_upsert(db, "docs", &again, 1, NULL, &err), &err);
+    struct tally tally = tally_of(db);
+    assert_int_equal(tally.count, STORED);
+    assert_int_equal(tally.sum, STORED * (STORED - 1) / 2);
+    tally = (struct tally){.stop_at = 5};
+    const vecdb_scan_options scan = {.visit = count_point, .ctx = &tally};
+    assert_int_equal(vecdb_scan(db, "docs", &scan, &err), VECDB_CANCELLED);
+    assert_int_equal(tally.count, 5);
+    assert_int_equal(vecdb_scan(db, "none", &scan, &err), VECDB_NOT_FOUND);
+    vecdb_close(db);
+}
+
+static void test_snapshots_and_backup(void **state)
+{
+    char dir[512];
+    char to[512];
+    snprintf(dir, sizeof dir, "%s/data", (const char *)*state);
+    vecdb_error err;
+    vecdb *db;
+    vecdb *copy;
+    vecdb_snapshot_info info;
+    vecdb_snapshot_info *list;
+    size_t count;
+    vecdb_verify_result verified;
+    assert_vecdb_ok(vecdb_open(dir, NULL, &db, &err), &err);
+    fill_docs(db);
+    assert_vecdb_ok(vecdb_snapshot_create(db, "docs", "all", &info, &err), &err);
+    assert_string_equal(info.name, "all");
+    assert_int_equal(info.points, STORED);
+    assert_int_equal(info.seq, STORED / 3);
+    assert_int_equal(vecdb_snapshot_create(db, "docs", "all", NULL, &err), VECDB_EXISTS);
+    assert_int_equal(vecdb_snapshot_create(db, "docs", "../x", NULL, &err), VECDB_INVALID);
+    assert_int_equal(vecdb_snapshot_create(db, "docs", NULL, NULL, &err), VECDB_INVALID);
+    delete_every(db, 3);
+    assert_vecdb_ok(vecdb_snapshot_create(db, "docs", "less", NULL, &err), &err);
+    assert_vecdb_ok(vecdb_snapshot_list(db, "docs", &list, &count, &err), &err);
+    assert_int_equal(count, 2);
+    assert_string_equal(list[0].name, "all");
+    assert_int_equal(list[1].points, STORED - STORED / 3);
+    vecdb_free(list);
+    assert_vecdb_ok(vecdb_verify(db, NULL, &verified, &err), &err);
+    assert_int_equal(verified.collections, 1);
+    assert_int_equal(verified.snapshots, 2);
+    assert_int_equal(verified.points, STORED - STORED / 3);
+    assert_true(verified.files >= 6 && verified.bytes > 0);
+    assert_vecdb_ok(vecdb_verify(db, "docs", NULL, &err), &err);
+    assert_int_equal(vecdb_verify(db, "none", NULL, &err), VECDB_NOT_FOUND);
+
+    snprintf(to, sizeof to, "%s/old", (const char *)*state);
+    assert_vecdb_ok(vecdb_restore_snapshot(db, "docs", "all", to, &err), &err);
+    assert_vecdb_ok(vecdb_open(to, NULL, &copy, &err), &err);
+    assert_int_equal(tally_of(copy).count, STORED);
+    vecdb_close(copy);
+    assert_int_not_equal(vecdb_restore_snapshot(db, "docs", "all", to, &err), VECDB_OK); /* not empty */
+    assert_int_equal(vecdb_restore_snapshot(db, "docs", "all", "", &err), VECDB_INVALID);
+    assert_int_equal(vecdb_restore_snapshot(db, NULL, "all", to, &err), VECDB_INVALID);
+
+    snprintf(to, sizeof to, "%s/copy", (const char *)*state);
+    assert_vecdb_ok(vecdb_backup(db, to, NULL, NULL, &err), &err);
+    assert_vecdb_ok(vecdb_open(to, NULL, &copy, &err), &err);
+    assert_int_equal(tally_of(copy).count, STORED - STORED / 3);
+    vecdb_close(copy);
+    snprintf(to, sizeof to, "%s/cancelled", (const char *)*state);
+    assert_int_equal(vecdb_backup(db, to, cancel, NULL, &err), VECDB_CANCELLED);
+    assert_int_equal(vecdb_backup(db, NULL, NULL, NULL, &err), VECDB_INVALID);
+
+    assert_vecdb_ok(vecdb_snapshot_delete(db, "docs", "all", &err), &err);
+    assert_int_equal(vecdb_snapshot_delete(db, "docs", "all", &err), VECDB_NOT_FOUND);
+    vecdb_close(db);
+}
+
+/* Small checkpoints, many writes: the library's own thread checkpoints and compacts. */
+static void test_maintenance_runs_by_itself(void **state)
+{
+    const char *dir = *state;
+    const vecdb_options often = {.checkpoint_bytes = 200};
+    vecdb_error err;
+    vecdb *db;
+    vecdb_collection_info info;
+    assert_vecdb_ok(vecdb_open(dir, &often, &db, &err), &err);
+    fill_docs(db);
+    for (int i = 0; i < 1000; i++) { /* ten seconds at most */
+        assert_vecdb_ok(vecdb_get_collection(db, "docs", &info, &err), &err);
+        if (info.checkpoints > 0) {
+            break;
+        }
+        usleep(10000);
+    }
+    assert_true(info.checkpoints > 0);
+    assert_int_equal(tally_of(db).count, STORED);
+    vecdb_close(db);
+    const vecdb_options never = {.checkpoint_bytes = 1, .no_maintenance = 1};
+    assert_vecdb_ok(vecdb_open(dir, &never, &db, &err), &err);
+    delete_every(db, 2);
+    assert_vecdb_ok(vecdb_get_collection(db, "docs", &info, &err), &err);
+    assert_int_equal(info.checkpoints, 0);
+    assert_int_equal(tally_of(db).count, STORED / 2);
+    vecdb_close(db);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_checkpoint_and_compact, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_scan, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_snapshots_and_backup, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_maintenance_runs_by_itself, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_life_of_a_database, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_result_outlives_the_close, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_reopen_finds_everything, make_dir, remove_dir),

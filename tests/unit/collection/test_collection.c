@@ -173,11 +173,11 @@ static void compare_search(struct fixture *f, const struct model_point *points, 
         char text[16];
         struct vdb_id id = id_of(expected[i].n, text);
         if (metric != VDB_METRIC_COSINE) {
-            assert_true(vdb_id_equal(hits.hits[i].id, &id));
+            assert_true(vdb_id_equal(&hits.hits[i].id, &id));
             assert_memory_equal(hits.hits[i].vector, points[expected[i].n].vector, DIMENSION * sizeof(float));
         }
     }
-    free(hits.hits);
+    vdb_hits_fini(&hits);
 }
 
 static void test_model_all_metrics(void **state)
@@ -225,7 +225,7 @@ static void test_get_in_order_asked(void **state)
     assert_true(vdb_str_is(hits.hits[1].metadata, "{\"a\":1.10,\"b\":[]}"));
     assert_memory_equal(hits.hits[1].vector, vectors[0], sizeof vectors[0]);
     assert_memory_equal(hits.hits[2].vector, vectors[1], sizeof vectors[1]);
-    free(hits.hits);
+    vdb_hits_fini(&hits);
     close_fixture(&f);
 }
 
@@ -351,7 +351,7 @@ static void test_bad_searches(void **state)
     search.k = VDB_LIMIT_K_MAX;
     assert_ok(vdb_collection_search(f.collection, &search, &hits, &err), &err);
     assert_int_equal(hits.count, 0);
-    free(hits.hits);
+    vdb_hits_fini(&hits);
     search.dimension = DIMENSION + 1;
     assert_fails(vdb_collection_search(f.collection, &search, &hits, &err), VDB_INVALID, &err,
                  "6 numbers given, the collection \"docs\" has dimension 5");
@@ -404,12 +404,12 @@ static void *read_pairs(void *arg)
         assert_ok(vdb_collection_search(race->f->collection, &search, &hits, &err), &err);
         assert_true(hits.count == 0 || hits.count == 2);
         if (hits.count == 2) {
-            assert_int_equal(hits.hits[0].id->number + hits.hits[1].id->number, 3);
+            assert_int_equal(hits.hits[0].id.number + hits.hits[1].id.number, 3);
             assert_true(hits.hits[0].vector[0] == hits.hits[1].vector[0]);
             assert_true(hits.hits[0].vector[0] >= last); /* time does not run backwards */
             last = hits.hits[0].vector[0];
         }
-        free(hits.hits);
+        vdb_hits_fini(&hits);
     }
     return NULL;
 }

@@ -231,8 +231,8 @@ static void test_drop_while_in_use(void **state)
     struct vdb_search search = {.vector = vector, .dimension = 2, .k = 3};
     assert_ok(vdb_collection_search(held, &search, &hits, &err), &err);
     assert_int_equal(hits.count, 1);
-    assert_int_equal(hits.hits[0].id->number, 7);
-    free(hits.hits);
+    assert_int_equal(hits.hits[0].id.number, 7);
+    vdb_hits_fini(&hits);
     struct vdb_point point = {.id = {.number = 8}, .vector = vector, .dimension = 2};
     assert_fails(vdb_collection_upsert(held, &point, 1, &result, &err), VDB_NOT_FOUND, &err, "dropped");
     vdb_collection_unref(held);
@@ -269,7 +269,7 @@ static void test_reference_outlives_the_close(void **state)
     assert_fails(vdb_collection_upsert(held, &point, 1, &result, &err), VDB_NOT_FOUND, &err, "closed");
     assert_ok(vdb_collection_get(held, &id, 1, &hits, &err), &err);
     assert_int_equal(hits.count, 1);
-    free(hits.hits);
+    vdb_hits_fini(&hits);
     vdb_collection_unref(held);
     vdb_env_memory_crash(env, UINT64_MAX);
     vdb_database_close(database);

@@ -430,6 +430,174 @@ static void test_lock(void **state)
     ops->unlock(w->env, first);
 }
 
+static void map_ok(struct world *w, const char *name, struct vdb_map *map)
+{
+    vdb_status status = w->env->ops->map(w->env, at(w, name), map, &w->err);
+    if (status != VDB_OK) {
+        fail_msg("%s", w->err.text);
+    }
+    assert_non_null(map->data);
+    assert_int_equal((uintptr_t)map->data % 4096, 0);
+}
+
+/* What cannot be mapped leaves an empty map behind, which unmap takes. */
+static void map_status(struct world *w, const char *name, vdb_status want)
+{
+    struct vdb_map map = {.data = (const uint8_t *)w, .bytes = 9, .impl = w};
+    assert_int_equal(w->env->ops->map(w->env, at(w, name), &map, &w->err), want);
+    assert_null(map.data);
+    assert_int_equal(map.bytes, 0);
+    assert_null(map.impl);
+    w->env->ops->unmap(w->env, &map);
+}
+
+static void test_map(void **state)
+{
+    struct world *w = *state;
+    const struct vdb_env_ops *ops = w->env->ops;
+    struct vdb_map map, second, empty;
+    enum { BYTES = 10000 };
+    static char text[BYTES + 1];
+    for (size_t i = 0; i < BYTES; i++) {
+        text[i] = (char)('a' + i % 23);
+    }
+    put_file(w, "f", text);
+    map_ok(w, "f", &map);
+    assert_int_equal(map.bytes, BYTES);
+    assert_memory_equal(map.data, text, BYTES);
+    map_ok(w, "f", &second);
+    assert_memory_equal(second.data, text, BYTES);
+    ops->unmap(w->env, &second);
+    assert_null(second.data);
+    assert_null(second.impl);
+    assert_int_equal(second.bytes, 0);
+    ops->unmap(w->env, &second); /* nothing, as unmap left it */
+    assert_memory_equal(map.data, text, BYTES);
+
+    put_file(w, "e", "");
+    map_ok(w, "e", &empty);
+    assert_int_equal(empty.bytes, 0);
+    assert_int_equal(ops->touch(w->env, &empty, 0, 0, &w->err), VDB_OK);
+    for (int access = VDB_ACCESS_NORMAL; access <= VDB_ACCESS_SOON; access++) {
+        ops->advise(w->env, &empty, 0, 0, (vdb_access)access);
+        ops->advise(w->env, &empty, 0, UINT64_MAX, (vdb_access)access);
+        ops->advise(w->env, &map, 0, UINT64_MAX, (vdb_access)access);
+        ops->advise(w->env, &map, 5000, 1, (vdb_access)access);
+        ops->advise(w->env, &map, BYTES - 1, UINT64_MAX, (vdb_access)access);
+        ops->advise(w->env, &map, BYTES, 10, (vdb_access)access);
+        ops->advise(w->env, &map, UINT64_MAX, UINT64_MAX, (vdb_access)access);
+        assert_int_equal(ops->touch(w->env, &map, 0, BYTES, &w->err), VDB_OK);
+        assert_memory_equal(map.data, text, BYTES);
+    }
+    assert_int_equal(ops->touch(w->env, &map, 4095, 2, &w->err), VDB_OK);
+    assert_int_equal(ops->touch(w->env, &map, BYTES - 1, 1, &w->err), VDB_OK);
+    assert_int_equal(ops->touch(w->env, &map, BYTES, 0, &w->err), VDB_OK);
+    ops->unmap(w->env, &empty);
+    ops->unmap(w->env, &map);
+
+    assert_int_equal(make_dir(w, "d"), VDB_OK);
+    map_status(w, "none", VDB_NOT_FOUND);
+    expect_text(w, "map", at(w, "none"), "No such file or directory");
+    map_status(w, "d", VDB_IO);
+    expect_text(w, "map", at(w, "d"), "Is a directory");
+    map_status(w, "f/x", VDB_IO);
+    assert_int_equal(ops->map(w->env, at(w, "none"), &map, NULL), VDB_NOT_FOUND);
+}
+
+/* E5: the map is of the file, not of its name. */
+static void test_map_outlives_names(void **state)
+{
+    struct world *w = *state;
+    const struct vdb_env_ops *ops = w->env->ops;
+    struct vdb_map unlinked, replaced, renamed, linked;
+    put_file(w, "a", "content of a");
+    put_file(w, "b", "content of b");
+    put_file(w, "c", "content of c");
+    put_file(w, "d", "content of d");
+    map_ok(w, "a", &unlinked);
+    map_ok(w, "b", &replaced);
+    map_ok(w, "c", &renamed);
+    map_ok(w, "d", &linked);
+    assert_int_equal(ops->unlink(w->env, at(w, "a"), &w->err), VDB_OK);
+    assert_int_equal(vdb_env_replace_file(w->env, at(w, "b"), "new", 3, &w->err), VDB_OK);
+    assert_int_equal(rename_status(w, "c", "x"), VDB_OK);
+    assert_int_equal(ops->link(w->env, at(w, "d"), at(w, "y"), &w->err), VDB_OK);
+    put_file(w, "a", "another a, longer than the first");
+    put_file(w, "c", "another c");
+    assert_memory_equal(unlinked.data, "content of a", 12);
+    assert_memory_equal(replaced.data, "content of b", 12);
+    assert_memory_equal(renamed.data, "content of c", 12);
+    assert_memory_equal(linked.data, "content of d", 12);
+    assert_int_equal(ops->touch(w->env, &unlinked, 0, 12, &w->err), VDB_OK);
+    expect_file(w, "b", "new");
+    ops->unmap(w->env, &unlinked);
+    ops->unmap(w->env, &replaced);
+    ops->unmap(w->env, &renamed);
+    ops->unmap(w->env, &linked);
+    put_file(w, "x", "a file that is mapped no more may be written");
+    expect_file(w, "x", "a file that is mapped no more may be written");
+}
+
+static vdb_status link_status(struct world *w, const char *from, const char *to)
+{
+    return w->env->ops->link(w->env, at(w, from), at(w, to), &w->err);
+}
+
+static void test_link(void **state)
+{
+    struct world *w = *state;
+    const struct vdb_env_ops *ops = w->env->ops;
+    put_file(w, "a", "A");
+    put_file(w, "other", "O");
+    assert_int_equal(make_dir(w, "d"), VDB_OK);
+    assert_int_equal(link_status(w, "a", "b"), VDB_OK);
+    assert_int_equal(link_status(w, "b", "d/c"), VDB_OK);
+    expect_file(w, "b", "A");
+    struct vdb_file *file = open_ok(w, "d/c", VDB_OPEN_WRITE);
+    assert_int_equal(ops->write_at(w->env, file, "AAA", 3, 0, &w->err), VDB_OK);
+    assert_int_equal(ops->sync(w->env, file, &w->err), VDB_OK);
+    expect_file(w, "a", "AAA"); /* one file, three names */
+    expect_file(w, "b", "AAA");
+    vdb_file_kind kind;
+    uint64_t bytes;
+    assert_int_equal(ops->stat(w->env, at(w, "b"), &kind, &bytes, &w->err), VDB_OK);
+    assert_int_equal(kind, VDB_KIND_FILE);
+    assert_int_equal(bytes, 3);
+
+    assert_int_equal(link_status(w, "a", "b"), VDB_EXISTS); /* over itself, too */
+    char text[VDB_ERR_TEXT_BYTES];
+    snprintf(text, sizeof text, "link \"%s\" to \"%s\": File exists", at(w, "a"), at(w, "b"));
+    assert_string_equal(w->err.text, text);
+    assert_int_equal(link_status(w, "a", "a"), VDB_EXISTS);
+    assert_int_equal(link_status(w, "a", "other"), VDB_EXISTS);
+    expect_file(w, "other", "O");
+    assert_int_equal(link_status(w, "a", "d"), VDB_EXISTS);
+    assert_int_equal(link_status(w, "a", "."), VDB_EXISTS);
+    assert_int_equal(link_status(w, "none", "x"), VDB_NOT_FOUND);
+    snprintf(text, sizeof text, "link \"%s\" to \"%s\": No such file or directory", at(w, "none"), at(w, "x"));
+    assert_string_equal(w->err.text, text);
+    assert_int_equal(link_status(w, "a", "none/x"), VDB_NOT_FOUND);
+    assert_int_equal(link_status(w, "a", "other/x"), VDB_IO);
+    assert_int_equal(link_status(w, "a/", "x"), VDB_IO);
+    assert_int_equal(link_status(w, "a", "x/"), VDB_NOT_FOUND);
+    assert_int_equal(link_status(w, "d", "x"), VDB_IO); /* directories have one name */
+    assert_int_equal(kind_at(w, "x"), '-');
+
+    /* Each name goes by itself. A rename of one name to another of the same file does nothing. */
+    assert_int_equal(rename_status(w, "a", "b"), VDB_OK);
+    assert_int_equal(kind_at(w, "a"), 'f');
+    assert_int_equal(ops->unlink(w->env, at(w, "a"), &w->err), VDB_OK);
+    assert_int_equal(rename_status(w, "other", "b"), VDB_OK);
+    expect_file(w, "b", "O");
+    expect_file(w, "d/c", "AAA");
+    assert_int_equal(ops->write_at(w->env, file, "B", 1, 1, &w->err), VDB_OK);
+    ops->close(w->env, file);
+    expect_file(w, "d/c", "ABA");
+    assert_int_equal(link_status(w, "d/c", "e"), VDB_OK);
+    assert_int_equal(vdb_env_remove_tree(w->env, at(w, "d"), &w->err), VDB_OK);
+    expect_file(w, "e", "ABA");
+}
+
 static void test_clock_and_entropy(void **state)
 {
     struct world *w = *state;
@@ -492,6 +660,8 @@ static vdb_status apply(struct world *w, uint64_t what, const char *a, const cha
         return status;
     case 6:
         return ops->sync_dir(w->env, at(w, a), &w->err);
+    case 7:
+        return ops->link(w->env, at(w, a), at(w, b), &w->err);
     default:
         return ops->rename(w->env, at(w, a), at(w, b), &w->err);
     }
@@ -517,7 +687,7 @@ static void test_names_against_system(void **state)
         char a[16], b[16];
         random_path(&rng, a);
         random_path(&rng, b);
-        uint64_t what = vdb_rng_below(&rng, 9);
+        uint64_t what = vdb_rng_below(&rng, 10);
         vdb_status have = apply(memory, what, a, b);
         vdb_status want = apply(posix, what, a, b);
         if (have != want) {
@@ -548,6 +718,9 @@ int main(void)
         ON_BOTH(test_list),
         ON_BOTH(test_stat),
         ON_BOTH(test_lock),
+        ON_BOTH(test_map),
+        ON_BOTH(test_map_outlives_names),
+        ON_BOTH(test_link),
         ON_BOTH(test_clock_and_entropy),
         cmocka_unit_test(test_names_against_system),
     };

@@ -134,6 +134,7 @@ static void test_error_statuses(void **state)
     assert_int_equal(vdb_env_error_status(EEXIST), VDB_EXISTS);
     assert_int_equal(vdb_env_error_status(ENOSPC), VDB_NO_SPACE);
     assert_int_equal(vdb_env_error_status(EDQUOT), VDB_NO_SPACE);
+    assert_int_equal(vdb_env_error_status(ENOMEM), VDB_NO_MEMORY);
     assert_int_equal(vdb_env_error_status(EIO), VDB_IO);
     assert_int_equal(vdb_env_error_status(EACCES), VDB_IO);
     struct vdb_err err;
@@ -149,9 +150,9 @@ static void test_error_statuses(void **state)
     for (size_t i = 0; i + 2 < sizeof path; i += 2) {
         memcpy(path + i, "\xC3\xA9", 3);
     }
-    assert_int_equal(vdb_env_error_set_rename(&err, EXDEV, path, path), VDB_IO);
+    assert_int_equal(vdb_env_error_set_pair(&err, EXDEV, "link", path, path), VDB_IO);
     assert_non_null(strstr(err.text, "\": Invalid cross-device link"));
-    assert_non_null(strstr(err.text, "rename \"...\xC3\xA9"));
+    assert_non_null(strstr(err.text, "link \"...\xC3\xA9"));
     strcat(path, "x"); /* moves the cut by one byte */
     assert_int_equal(vdb_env_error_set(&err, EIO, "open", path), VDB_IO);
     assert_non_null(strstr(err.text, "open \"...\xC3\xA9"));

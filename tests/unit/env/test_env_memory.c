@@ -1,7 +1,6 @@
 /* test_env_memory.c: the in-memory env's power cuts, kills, faults and damage, one rule at a time.
  *
- * Where a power cut has a choice, the tests list all outcomes that are legal, run many seeds, and want to see
- * each of these and no other. Random histories are in test_env_crash.c.
+ * What exactly a power cut may leave is in test_env_power.c, random histories are in test_env_crash.c.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,58 +9,11 @@
 
 #include <cmocka.h>
 
-#include "env/memory_image.h"
-#include "unit/env/env_world.h"
+#include "unit/env/memory_world.h"
 
 #include <pthread.h>
-
-enum { SECTOR = VDB_MEMORY_SECTOR_BYTES, SEEDS = 400 };
-
-static void must(vdb_status status)
-{
-    assert_int_equal(status, VDB_OK);
-}
-
-static struct vdb_env *create_env(void)
-{
-    struct vdb_env *env = vdb_env_memory_create();
-    assert_non_null(env);
-    return env;
-}
-
-static void put(struct vdb_env *env, const char *path, const char *text, bool sync)
-{
-    struct vdb_file *file;
-    must(env->ops->open(env, path, CREATE, &file, NULL));
-    must(env->ops->write_at(env, file, text, strlen(text), 0, NULL));
-    if (sync) {
-        must(env->ops->sync(env, file, NULL));
-    }
-    env->ops->close(env, file);
-}
-
-/* The content as text, "-" when there is no such file; a static buffer. */
-static const char *text_of(struct vdb_env *env, const char *path)
-{
-    static char text[4096];
-    uint8_t *data;
-    size_t bytes;
-    vdb_status status = vdb_env_read_file(env, path, sizeof text - 1, &data, &bytes, NULL);
-    if (status == VDB_NOT_FOUND) {
-        return "-";
-    }
-    must(status);
-    memcpy(text, data, bytes + 1);
-    free(data);
-    return text;
-}
-
-static bool is_there(struct vdb_env *env, const char *path)
-{
-    vdb_file_kind kind;
-    uint64_t bytes;
-    return env->ops->stat(env, path, &kind, &bytes, NULL) == VDB_OK;
-}
+#include <signal.h>
+#include <sys/wait.h>
 
 static void test_power_cut_drops_what_is_unsynced(void **state)
 {
@@ -186,303 +138,6 @@ static void test_destroy_with_open_handles(void **state)
     vdb_env_memory_destroy(NULL);
 }
 
-/* Contents: every image that the rules allow, by plain enumeration, against what the seeds give.
- *
- * Durable are three sectors of 'a'. Then, unsynced: bytes 256 to 1279 become 'b' (pieces in three sectors), the
- * file is cut to 700 bytes, and bytes 1000 to 1699 become 'c' (pieces in three sectors, past the end). */
-struct image {
-    size_t bytes;
-    char data[4 * SECTOR];
-};
-
-struct image_set {
-    size_t count;
-    struct image images[1024];
-    bool reached[1024];
-};
-
-struct step {
-    size_t offset, bytes; /* of a truncation (fill 0): the new size, 0 */
-    char fill;
-};
-
-static const struct step history[] = {{256, 1024, 'b'}, {700, 0, 0}, {1000, 700, 'c'}};
-enum { HISTORY_COUNT = sizeof history / sizeof history[0] };
-
-static size_t find_image(const struct image_set *set, const struct image *image)
-{
-    size_t i = 0;
-    while (i < set->count && (set->images[i].bytes != image->bytes ||
-                              memcmp(set->images[i].data, image->data, image->bytes) != 0)) {
-        i++;
-    }
-    return i;
-}
-
-/* Adds all outcomes of the steps from `step` on, from the image `from` (zero past its size). */
-static void enumerate(struct image_set *set, struct image from, size_t step)
-{
-    if (step == HISTORY_COUNT) {
-        if (find_image(set, &from) == set->count) {
-            assert_true(set->count < sizeof set->images / sizeof set->images[0]);
-            set->images[set->count++] = from;
-        }
-        return;
-    }
-    const struct step *s = &history[step];
-    if (s->fill == 0) {
-        enumerate(set, from, step + 1);
-        for (size_t i = s->offset; i < from.bytes; i++) {
-            from.data[i] = 0;
-        }
-        from.bytes = s->offset;
-        enumerate(set, from, step + 1);
-        return;
-    }
-    size_t end = s->offset + s->bytes;
-    size_t first_sector = s->offset / SECTOR;
-    size_t sectors = (end - 1) / SECTOR - first_sector + 1;
-    for (size_t kept = 0; kept < (size_t)1 << sectors; kept++) {
-        for (int with_size = 0; with_size < 2; with_size++) {
-            struct image image = from;
-            for (size_t i = s->offset; i < end; i++) {
-                if ((kept >> (i / SECTOR - first_sector) & 1) != 0) {
-                    image.data[i] = s->fill;
-                    image.bytes = i + 1 > image.bytes ? i + 1 : image.bytes;
-                }
-            }
-            image.bytes = with_size != 0 && end > image.bytes ? end : image.bytes;
-            enumerate(set, image, step + 1);
-        }
-    }
-}
-
-static void run_history(struct vdb_env *env)
-{
-    char data[4 * SECTOR];
-    struct vdb_file *file;
-    must(env->ops->open(env, "f", CREATE | VDB_OPEN_TRUNCATE, &file, NULL));
-    memset(data, 'a', sizeof data);
-    must(env->ops->write_at(env, file, data, 3 * SECTOR, 0, NULL));
-    must(env->ops->sync(env, file, NULL));
-    must(env->ops->sync_dir(env, "/", NULL));
-    for (size_t i = 0; i < HISTORY_COUNT; i++) {
-        memset(data, history[i].fill, sizeof data);
-        if (history[i].fill == 0) {
-            must(env->ops->truncate(env, file, history[i].offset, NULL));
-        } else {
-            must(env->ops->write_at(env, file, data, history[i].bytes, history[i].offset, NULL));
-        }
-    }
-    env->ops->close(env, file);
-}
-
-static void test_every_surviving_image_is_legal(void **state)
-{
-    (void)state;
-    static struct image_set set;
-    struct image base = {.bytes = 3 * SECTOR};
-    memset(base.data, 'a', base.bytes);
-    set.count = 0;
-    enumerate(&set, base, 0);
-    struct vdb_env *env = create_env();
-    for (uint64_t seed = 0; seed < 40000; seed++) {
-        struct image image = {0};
-        struct vdb_file *file;
-        run_history(env);
-        vdb_env_memory_crash(env, seed);
-        must(env->ops->open(env, "f", VDB_OPEN_READ, &file, NULL));
-        must(env->ops->read_at(env, file, image.data, sizeof image.data, 0, &image.bytes, NULL));
-        env->ops->close(env, file);
-        size_t found = find_image(&set, &image);
-        if (found == set.count) {
-            fail_msg("seed %llu leaves %zu bytes that no choice allows", (unsigned long long)seed, image.bytes);
-        }
-        set.reached[found] = true;
-        if (seed == 0) {
-            assert_int_equal(found, find_image(&set, &base));
-        }
-    }
-    size_t reached = 0;
-    for (size_t i = 0; i < set.count; i++) {
-        reached += set.reached[i];
-    }
-    print_message("%zu legal images, %zu reached\n", set.count, reached);
-    assert_true(set.count > 50);
-    assert_int_equal(reached, set.count);
-    vdb_env_memory_destroy(env);
-}
-
-/* Names: a history's outcomes as short texts; each seed must give one of the legal ones, and each must come. */
-struct scene {
-    const char *label;
-    void (*before)(struct vdb_env *env); /* made durable */
-    void (*after)(struct vdb_env *env);  /* pending at the power cut */
-    void (*describe)(struct vdb_env *env, char out[static 64]);
-    const char *legal[8];
-};
-
-static void run_scene(const struct scene *scene)
-{
-    bool reached[8] = {false};
-    for (uint64_t seed = 0; seed < SEEDS; seed++) {
-        struct vdb_env *env = create_env();
-        scene->before(env);
-        scene->after(env);
-        vdb_env_memory_crash(env, seed);
-        char found[64];
-        scene->describe(env, found);
-        vdb_env_memory_destroy(env);
-        size_t i = 0;
-        while (scene->legal[i] != NULL && strcmp(scene->legal[i], found) != 0) {
-            i++;
-        }
-        if (scene->legal[i] == NULL) {
-            fail_msg("%s: seed %llu leaves \"%s\"", scene->label, (unsigned long long)seed, found);
-        }
-        reached[i] = true;
-    }
-    for (size_t i = 0; scene->legal[i] != NULL; i++) {
-        if (!reached[i]) {
-            fail_msg("%s: \"%s\" never came", scene->label, scene->legal[i]);
-        }
-    }
-}
-
-/* Which of these paths are there, in a row. */
-static void describe_paths(struct vdb_env *env, char *out, const char *const *paths)
-{
-    out[0] = '\0';
-    for (; *paths != NULL; paths++) {
-        if (is_there(env, *paths)) {
-            strcat(strcat(out, out[0] == '\0' ? "" : " "), *paths);
-        }
-    }
-}
-
-static void before_manifest(struct vdb_env *env)
-{
-    must(vdb_env_replace_file(env, "M", "old", 3, NULL));
-}
-static void rename_manifest(struct vdb_env *env)
-{
-    put(env, "M.tmp", "new", true);
-    must(env->ops->rename(env, "M.tmp", "M", NULL));
-}
-static void rename_manifest_unsynced(struct vdb_env *env)
-{
-    put(env, "M.tmp", "new", false);
-    must(env->ops->rename(env, "M.tmp", "M", NULL));
-    must(env->ops->sync_dir(env, "/", NULL));
-}
-static void describe_manifest(struct vdb_env *env, char out[static 64])
-{
-    const char *text = text_of(env, "M");
-    size_t used = (size_t)snprintf(out, 64, "%s", memcmp(text, "\0\0\0", 4) == 0 ? "zeros" : text);
-    snprintf(out + used, 64 - used, "/%s", text_of(env, "M.tmp"));
-}
-
-static void before_nothing(struct vdb_env *env)
-{
-    (void)env;
-}
-static void create_two(struct vdb_env *env)
-{
-    put(env, "x", "", false);
-    put(env, "y", "", false);
-}
-static void describe_xy(struct vdb_env *env, char out[static 64])
-{
-    describe_paths(env, out, (const char *const[]){"x", "y", NULL});
-}
-
-static void before_move(struct vdb_env *env)
-{
-    must(vdb_env_mkdirs(env, "d", NULL));
-    must(vdb_env_replace_file(env, "d/f", "f", 1, NULL));
-}
-static void move_to_new_dir(struct vdb_env *env)
-{
-    must(env->ops->mkdir(env, "e", NULL));
-    must(env->ops->rename(env, "d/f", "e/f", NULL));
-}
-static void move_two_new_dirs_down(struct vdb_env *env)
-{
-    must(env->ops->mkdir(env, "e", NULL));
-    must(env->ops->mkdir(env, "e/g", NULL));
-    must(env->ops->rename(env, "d/f", "e/g/f", NULL));
-}
-static void move_out_and_rmdir(struct vdb_env *env)
-{
-    must(env->ops->rename(env, "d/f", "f", NULL));
-    must(env->ops->rmdir(env, "d", NULL));
-}
-static void move_out_and_replace_dir(struct vdb_env *env)
-{
-    must(env->ops->rename(env, "d/f", "f", NULL));
-    must(env->ops->mkdir(env, "e", NULL));
-    must(env->ops->rename(env, "e", "d", NULL));
-}
-static void move_twice(struct vdb_env *env)
-{
-    must(env->ops->rename(env, "d/f", "f", NULL));
-    must(env->ops->rename(env, "f", "e", NULL));
-}
-static void move_and_sync_source(struct vdb_env *env)
-{
-    must(env->ops->rename(env, "d/f", "f", NULL));
-    must(env->ops->sync_dir(env, "d", NULL));
-}
-static void create_remove_create(struct vdb_env *env)
-{
-    must(env->ops->unlink(env, "d/f", NULL));
-    put(env, "d/f", "2", true);
-}
-static void describe_move(struct vdb_env *env, char out[static 64])
-{
-    describe_paths(env, out, (const char *const[]){"d", "d/f", "e", "e/f", "e/g", "e/g/f", "f", NULL});
-}
-static void describe_d_f(struct vdb_env *env, char out[static 64])
-{
-    snprintf(out, 64, "%.60s", text_of(env, "d/f"));
-}
-
-static void test_every_surviving_name_is_legal(void **state)
-{
-    (void)state;
-    static const struct scene scenes[] = {
-        /* E4: old or new, whole; the temporary name may be there beside the old. */
-        {"replace", before_manifest, rename_manifest, describe_manifest, {"old/-", "old/new", "new/-"}},
-        /* The classical fault: the name is durable, the content is not. */
-        {"replace without sync",
-         before_manifest,
-         rename_manifest_unsynced,
-         describe_manifest,
-         {"new/-", "/-", "zeros/-"}},
-        {"two creations", before_nothing, create_two, describe_xy, {"", "x", "y", "x y"}},
-        /* T1, T2: at one of the places, never at both, never at neither. */
-        {"move to a new directory", before_move, move_to_new_dir, describe_move, {"d d/f", "d d/f e", "d e e/f"}},
-        {"move two new directories down",
-         before_move,
-         move_two_new_dirs_down,
-         describe_move,
-         {"d d/f", "d d/f e", "d d/f e e/g", "d e e/g e/g/f"}},
-        {"move twice", before_move, move_twice, describe_move, {"d d/f", "d f", "d e"}},
-        /* T3: the emptied directory goes last. */
-        {"move out, rmdir", before_move, move_out_and_rmdir, describe_move, {"d d/f", "d f", "f"}},
-        {"move out, replace the directory",
-         before_move,
-         move_out_and_replace_dir,
-         describe_move,
-         {"d d/f", "d d/f e", "d f", "d e f"}},
-        {"move, sync the source", before_move, move_and_sync_source, describe_move, {"d f"}},
-        {"remove and create again", before_move, create_remove_create, describe_d_f, {"f", "-", "2"}},
-    };
-    for (size_t i = 0; i < sizeof scenes / sizeof scenes[0]; i++) {
-        run_scene(&scenes[i]);
-    }
-}
-
 /* E3: a sync that failed is not made good by one that succeeds. */
 static void test_failed_sync_is_not_made_good(void **state)
 {
@@ -519,6 +174,7 @@ static vdb_status workload(struct vdb_env *env, struct vdb_err *err)
     vdb_status status = VDB_OK;
     struct vdb_lock *lock = NULL;
     struct vdb_file *file = NULL;
+    struct vdb_map map = {0};
     uint8_t *data = NULL;
     size_t bytes;
     uint8_t random[8];
@@ -532,12 +188,17 @@ static vdb_status workload(struct vdb_env *env, struct vdb_err *err)
     VDB_CHECK(ops->truncate(env, file, 5, err));
     VDB_CHECK(ops->sync(env, file, err));
     VDB_CHECK(ops->list(env, "a", list_nothing, NULL, err));
+    VDB_CHECK(ops->link(env, "a/log", "a/b/log", err));
+    VDB_CHECK(ops->map(env, "a/b/log", &map, err));
+    VDB_CHECK(ops->touch(env, &map, 0, map.bytes, err));
+    ops->advise(env, &map, 0, map.bytes, VDB_ACCESS_RANDOM); /* a hint does not fail, nor count */
     VDB_CHECK(ops->unlink(env, "a/log", err));
     VDB_CHECK(ops->sync_dir(env, "a", err));
     VDB_CHECK(vdb_env_remove_tree(env, "a/b", err));
 
 cleanup:
     free(data);
+    ops->unmap(env, &map);
     ops->close(env, file);
     ops->unlock(env, lock);
     return status;
@@ -577,7 +238,7 @@ static void test_every_call_can_fail(void **state)
         }
     }
     print_message("%llu calls\n", (unsigned long long)total);
-    assert_int_equal(total, 27); /* changes only with the workload or the helpers */
+    assert_int_equal(total, 31); /* changes only with the workload or the helpers */
 }
 
 /* A file being replaced is the old or the new, whole, whatever call fails and whatever a power cut leaves. */
@@ -653,6 +314,61 @@ static void test_failing_write_may_write_a_part(void **state)
     }
 }
 
+/* A disk that is full for those who write; sectors that cannot be read; syncs that fail: the others pass. */
+static void test_faults_of_one_kind(void **state)
+{
+    (void)state;
+    struct vdb_env *env = create_env();
+    const struct vdb_env_ops *ops = env->ops;
+    struct vdb_file *file, *second;
+    struct vdb_map map;
+    uint64_t size;
+    put(env, "f", "text", true);
+    must(ops->open(env, "f", VDB_OPEN_WRITE, &file, NULL));
+
+    vdb_env_memory_fail_kinds_at(env, VDB_MEMORY_WRITES, 2, VDB_NO_SPACE, true, 0);
+    must(ops->write_at(env, file, "T", 1, 0, NULL)); /* the first */
+    assert_string_equal(text_of(env, "f"), "Text");
+    assert_int_equal(vdb_env_memory_operations(env), 1); /* reads do not count */
+    assert_int_equal(ops->write_at(env, file, "", 0, 0, NULL), VDB_NO_SPACE);
+    assert_int_equal(ops->truncate(env, file, 0, NULL), VDB_NO_SPACE);
+    assert_int_equal(ops->open(env, "new", CREATE, &second, NULL), VDB_NO_SPACE);
+    assert_int_equal(ops->open(env, "f", VDB_OPEN_WRITE | VDB_OPEN_TRUNCATE, &second, NULL), VDB_NO_SPACE);
+    assert_int_equal(ops->link(env, "f", "g", NULL), VDB_NO_SPACE);
+    assert_int_equal(ops->rename(env, "f", "g", NULL), VDB_NO_SPACE);
+    assert_int_equal(ops->unlink(env, "f", NULL), VDB_NO_SPACE);
+    assert_int_equal(ops->mkdir(env, "d", NULL), VDB_NO_SPACE);
+    assert_int_equal(vdb_env_memory_operations(env), 9);
+    must(ops->sync(env, file, NULL));
+    must(ops->sync_dir(env, "/", NULL));
+    must(ops->map(env, "f", &map, NULL));
+    must(ops->touch(env, &map, 0, 4, NULL));
+    ops->unmap(env, &map);
+    assert_string_equal(text_of(env, "f"), "Text");
+
+    vdb_env_memory_fail_kinds_at(env, VDB_MEMORY_READS, 1, VDB_IO, true, 0);
+    char byte;
+    size_t got;
+    assert_int_equal(ops->read_at(env, file, &byte, 1, 0, &got, NULL), VDB_IO);
+    assert_int_equal(ops->size(env, file, &size, NULL), VDB_IO);
+    assert_int_equal(ops->map(env, "f", &map, NULL), VDB_IO);
+    assert_int_equal(ops->open(env, "f", VDB_OPEN_READ, &second, NULL), VDB_IO);
+    must(ops->write_at(env, file, "t", 1, 0, NULL));
+    must(ops->sync(env, file, NULL));
+
+    vdb_env_memory_fail_kinds_at(env, VDB_MEMORY_SYNCS | VDB_MEMORY_READS, 2, VDB_IO, false, 0);
+    must(ops->sync_dir(env, "/", NULL));
+    must(ops->write_at(env, file, "X", 1, 0, NULL));
+    assert_int_equal(ops->sync(env, file, NULL), VDB_IO);
+    must(ops->sync(env, file, NULL));
+
+    vdb_env_memory_fail_at(env, 0, VDB_OK, false, 0);
+    must(ops->write_at(env, file, "X", 1, 0, NULL));
+    assert_int_equal(vdb_env_memory_operations(env), 1); /* all kinds again */
+    ops->close(env, file);
+    vdb_env_memory_destroy(env);
+}
+
 static void test_flip(void **state)
 {
     (void)state;
@@ -676,6 +392,91 @@ static void test_flip(void **state)
     assert_string_equal(text_of(env, "f"), "AbcdeF"); /* damage is durable */
     vdb_env_memory_destroy(env);
 }
+
+static void test_flip_shows_in_maps(void **state)
+{
+    (void)state;
+    struct vdb_env *env = create_env();
+    struct vdb_map map, other;
+    put(env, "f", "abcd", true);
+    put(env, "g", "abcd", true);
+    must(env->ops->map(env, "f", &map, NULL));
+    must(env->ops->map(env, "g", &other, NULL));
+    assert_true(vdb_env_memory_flip(env, "f", 3, 0x20));
+    assert_memory_equal(map.data, "abcD", 4);
+    assert_memory_equal(other.data, "abcd", 4);
+    env->ops->unmap(env, &map);
+    env->ops->unmap(env, &other);
+    vdb_env_memory_destroy(env);
+}
+
+/* A power cut ends maps as it ends handles; their memory stays until unmap. A map that is left over is destroy's. */
+static void test_crash_ends_maps(void **state)
+{
+    (void)state;
+    uint64_t seeds[] = {0, 1, UINT64_MAX};
+    for (size_t i = 0; i < sizeof seeds / sizeof seeds[0]; i++) {
+        struct vdb_env *env = create_env();
+        const struct vdb_env_ops *ops = env->ops;
+        struct vdb_map map, left;
+        struct vdb_err err;
+        put(env, "f", "abcd", true);
+        put(env, "g", "abcd", true);
+        must(ops->sync_dir(env, "/", NULL));
+        must(ops->map(env, "f", &map, NULL));
+        must(ops->map(env, "g", &left, NULL));
+        must(ops->unlink(env, "g", NULL));
+        vdb_env_memory_crash(env, seeds[i]);
+        assert_int_equal(ops->touch(env, &map, 1, 2, &err), VDB_IO);
+        assert_string_equal(err.text, "read \"f\" at byte 1: Bad file descriptor");
+        put(env, "f", "written", true); /* nobody has it mapped */
+        assert_memory_equal(map.data, "abcd", 4);
+        ops->unmap(env, &map);
+        must(ops->map(env, "f", &map, NULL));
+        assert_memory_equal(map.data, "written", 7);
+        vdb_env_memory_destroy(env);
+    }
+}
+
+#ifndef NDEBUG
+/* E5's other half: who changes a file that is mapped has a bug, and hears of it. */
+static void test_mapped_files_are_not_written(void **state)
+{
+    (void)state;
+    for (int what = 0; what < 4; what++) {
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            struct vdb_env *env = create_env();
+            struct vdb_map map;
+            struct vdb_file *file;
+            signal(SIGABRT, SIG_DFL); /* not the test library's */
+            if (freopen("/dev/null", "w", stderr) == NULL) {
+                _exit(1);
+            }
+            put(env, "f", "abcd", true);
+            must(env->ops->link(env, "f", "g", NULL));
+            must(env->ops->map(env, "f", &map, NULL));
+            must(env->ops->open(env, what == 3 ? "f.tmp" : "g", CREATE, &file, NULL));
+            if (what == 0) {
+                (void)!env->ops->write_at(env, file, "x", 1, 0, NULL);
+            } else if (what == 1) {
+                (void)!env->ops->truncate(env, file, 2, NULL);
+            } else if (what == 2) {
+                (void)!env->ops->open(env, "f", VDB_OPEN_WRITE | VDB_OPEN_TRUNCATE, &file, NULL);
+            } else {
+                must(env->ops->write_at(env, file, "new", 3, 0, NULL));
+                must(env->ops->rename(env, "f.tmp", "f", NULL)); /* as one shall do it */
+            }
+            _exit(0);
+        }
+        int how;
+        assert_int_equal(waitpid(child, &how, 0), child);
+        assert_int_equal(what < 3, WIFSIGNALED(how) && WTERMSIG(how) == SIGABRT);
+        assert_int_equal(what == 3, WIFEXITED(how) && WEXITSTATUS(how) == 0);
+    }
+}
+#endif
 
 static void test_disk_is_full_at_the_limit(void **state)
 {
@@ -722,6 +523,10 @@ static void *work(void *arg)
         must(vdb_env_read_file(env, path, 100, &data, &bytes, NULL));
         assert_string_equal((char *)data, text);
         free(data);
+        struct vdb_map map;
+        must(ops->map(env, path, &map, NULL));
+        assert_memory_equal(map.data, text, map.bytes);
+        ops->unmap(env, &map);
         must(ops->read_at(env, worker->shared, shared, 6, 0, &got, NULL));
         assert_memory_equal(shared, "shared", 6);
         if (ops->lock(env, "LOCK", &lock, NULL) == VDB_OK) {
@@ -760,14 +565,18 @@ int main(void)
         cmocka_unit_test(test_kill_keeps_everything),
         cmocka_unit_test(test_crash_closes_handles_and_locks),
         cmocka_unit_test(test_destroy_with_open_handles),
-        cmocka_unit_test(test_every_surviving_image_is_legal),
-        cmocka_unit_test(test_every_surviving_name_is_legal),
         cmocka_unit_test(test_failed_sync_is_not_made_good),
         cmocka_unit_test(test_every_call_can_fail),
         cmocka_unit_test(test_replace_file_under_faults_and_power_cuts),
         cmocka_unit_test(test_mkdirs_takes_back_what_is_not_durable),
         cmocka_unit_test(test_failing_write_may_write_a_part),
+        cmocka_unit_test(test_faults_of_one_kind),
         cmocka_unit_test(test_flip),
+        cmocka_unit_test(test_flip_shows_in_maps),
+        cmocka_unit_test(test_crash_ends_maps),
+#ifndef NDEBUG
+        cmocka_unit_test(test_mapped_files_are_not_written),
+#endif
         cmocka_unit_test(test_disk_is_full_at_the_limit),
         cmocka_unit_test(test_threads),
     };

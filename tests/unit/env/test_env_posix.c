@@ -313,6 +313,83 @@ static void test_short_write(void **state)
     assert_int_equal(bytes, 4096);
 }
 
+/* A map holds no descriptor, and a special file is not mapped. */
+static void test_map_closes_its_descriptor(void **state)
+{
+    struct world *w = *state;
+    struct vdb_map map;
+    put_file(w, "f", "x");
+    int before = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    close(before);
+    assert_int_equal(w->env->ops->map(w->env, at(w, "f"), &map, &w->err), VDB_OK);
+    int after = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    close(after);
+    assert_int_equal(before, after); /* the lowest that is free */
+    w->env->ops->unmap(w->env, &map);
+    assert_int_equal(mkfifo(at(w, "fifo"), 0600), 0);
+    assert_int_equal(w->env->ops->map(w->env, at(w, "fifo"), &map, &w->err), VDB_IO);
+    expect_text(w, "map", at(w, "fifo"), "not a regular file");
+    after = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    close(after);
+    assert_int_equal(before, after);
+}
+
+/* Pages that are not there any more stand in for pages that cannot be read: an access is SIGBUS, touch says so
+ * before. */
+static void test_touch_reports_what_would_be_a_signal(void **state)
+{
+    struct world *w = *state;
+    const struct vdb_env_ops *ops = w->env->ops;
+    struct vdb_map map;
+    static char text[20001];
+    memset(text, 'x', 20000);
+    put_file(w, "f", text);
+    assert_int_equal(ops->map(w->env, at(w, "f"), &map, &w->err), VDB_OK);
+    assert_int_equal(truncate(at(w, "f"), 4096), 0); /* against E5 */
+    assert_int_equal(ops->touch(w->env, &map, 100, 3996, &w->err), VDB_OK);
+    assert_int_equal(ops->touch(w->env, &map, 100, 3997, &w->err), VDB_IO);
+    char want[VDB_ERR_TEXT_BYTES];
+    snprintf(want, sizeof want, "read \"%s\" at byte 100: Input/output error", at(w, "f"));
+    assert_string_equal(w->err.text, want);
+    ops->advise(w->env, &map, 0, 20000, VDB_ACCESS_RANDOM);
+    assert_int_equal(ops->touch(w->env, &map, 19999, 1, &w->err), VDB_IO);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        signal(SIGBUS, SIG_DFL); /* not the test library's */
+        _exit(*(const volatile uint8_t *)(map.data + 10000));
+    }
+    int how;
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(WIFSIGNALED(how) && WTERMSIG(how) == SIGBUS);
+    ops->unmap(w->env, &map);
+}
+
+/* Hard links are of files, and within one file system. */
+static void test_link_of_what_is_no_file(void **state)
+{
+    struct world *w = *state;
+    const struct vdb_env_ops *ops = w->env->ops;
+    put_file(w, "f", "x");
+    make_link(w, "f", "symlink");
+    make_link(w, "nowhere", "dangling");
+    assert_int_equal(ops->link(w->env, at(w, "symlink"), at(w, "x"), &w->err), VDB_IO);
+    assert_int_equal(ops->link(w->env, at(w, "f"), at(w, "dangling"), &w->err), VDB_EXISTS);
+    assert_int_equal(mkfifo(at(w, "fifo"), 0600), 0);
+    assert_int_equal(ops->link(w->env, at(w, "fifo"), at(w, "x"), &w->err), VDB_IO);
+    assert_int_equal(kind_at(w, "x"), '-');
+
+    struct stat here, there;
+    if (stat(w->root, &here) != 0 || stat("/dev/shm", &there) != 0 || here.st_dev == there.st_dev) {
+        print_message("no second file system: link across is not tried\n");
+        return;
+    }
+    char to[64];
+    snprintf(to, sizeof to, "/dev/shm/vecdb_env_link_%ld", (long)getpid());
+    assert_int_equal(ops->link(w->env, at(w, "f"), to, &w->err), VDB_IO);
+    assert_non_null(strstr(w->err.text, "\": Invalid cross-device link"));
+}
+
 static void test_modes(void **state)
 {
     struct world *w = *state;
@@ -352,6 +429,9 @@ int main(void)
         ON_POSIX(test_lock_files_that_come_and_go),
         ON_POSIX(test_descriptors_are_closed_by_exec),
         ON_POSIX(test_short_write),
+        ON_POSIX(test_map_closes_its_descriptor),
+        ON_POSIX(test_touch_reports_what_would_be_a_signal),
+        ON_POSIX(test_link_of_what_is_no_file),
         ON_POSIX(test_modes),
         ON_POSIX(test_permission_denied),
     };

@@ -56,6 +56,9 @@ static void test_defaults(void **state)
         assert_int_equal(config.drain_seconds, 10);
         assert_int_equal(config.body_memory_mib, 1024);
         assert_int_equal(config.log_level, VDB_LOG_INFO);
+        assert_true(config.maintenance);
+        assert_int_equal(config.checkpoint_mib, 64);
+        assert_int_equal(config.compact_mib_per_second, 200);
     }
 }
 
@@ -67,7 +70,8 @@ static void test_all_keys(void **state)
     assert_int_equal(parse(&config,
                            "data: \"/var/lib/vec db\"\nhost: ::1\nport: 0\nmetrics_port: 65535\nmetrics: off\n"
                            "allow_unauthenticated: true\nthreads: 1024\nconnections_max: 1\nidle_seconds: 3600\n"
-                           "drain_seconds: 0\nbody_memory_mib: 64\nlog_level: debug\n",
+                           "drain_seconds: 0\nbody_memory_mib: 64\nlog_level: debug\nmaintenance: off\n"
+                           "checkpoint_mib: 65536\ncompact_mib_per_second: 1\n",
                            &err),
                      VDB_OK);
     assert_string_equal(config.data, "/var/lib/vec db");
@@ -82,6 +86,9 @@ static void test_all_keys(void **state)
     assert_int_equal(config.drain_seconds, 0);
     assert_int_equal(config.body_memory_mib, 64);
     assert_int_equal(config.log_level, VDB_LOG_DEBUG);
+    assert_false(config.maintenance);
+    assert_int_equal(config.checkpoint_mib, 65536);
+    assert_int_equal(config.compact_mib_per_second, 1);
 }
 
 static void test_switches(void **state)
@@ -117,6 +124,11 @@ static void test_refused(void **state)
     assert_refused("drain_seconds: 3601", "from 0 to 3600");
     assert_refused("body_memory_mib: 63", "from 64 to 1048576");
     assert_refused("body_memory_mib: 1048577", "from 64 to 1048576");
+    assert_refused("checkpoint_mib: 0", "from 1 to 65536");
+    assert_refused("checkpoint_mib: 65537", "from 1 to 65536");
+    assert_refused("compact_mib_per_second: 0", "from 1 to 65536");
+    assert_refused("compact_mib_per_second: 65537", "from 1 to 65536");
+    assert_refused("maintenance: sometimes", "\"sometimes\"");
     /* Not numbers. */
     assert_refused("port: -1", "\"-1\"");
     assert_refused("port: +1", "\"+1\"");

@@ -138,7 +138,7 @@ static int setup(void **state)
     strcpy(f->dir, "/tmp/test_handlers_XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     f->spy.base.ops = &spy_ops;
-    if (vdb_service_local_open(f->dir, &f->spy.inner, &error) != VECDB_OK) {
+    if (vdb_service_local_open(f->dir, NULL, &f->spy.inner, &error) != VECDB_OK) {
         fail_msg("%s", error.message);
     }
     f->server.service = &f->spy.base;
@@ -227,8 +227,10 @@ static void test_collections(void **state)
     assert_string_equal(json_string_value(json_object_get(f->json, "metric")), "l2");
     assert_string_equal(json_string_value(json_object_get(json_object_get(f->json, "index_config"), "type")),
                         "flat");
-    static const char *const numbers[] = {"count", "last_seq", "memory_bytes", "log_bytes"};
-    for (size_t i = 0; i < 4; i++) {
+    static const char *const numbers[] = {"count",        "last_seq",      "memory_bytes",
+                                          "log_bytes",    "segments",      "segment_rows",
+                                          "segment_dead", "segment_bytes", "checkpoint_seq"};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         assert_true(json_is_integer(json_object_get(f->json, numbers[i])));
     }
     ask(f, "POST", "/v1/collections", "{\"name\":\"docs\",\"dimension\":3}");
@@ -502,6 +504,15 @@ static void test_metrics(void **state)
         "vecdb_writes_total 1",
         "# TYPE vecdb_wal_syncs_total counter",
         "# TYPE vecdb_log_bytes gauge",
+        "vecdb_segments 0",
+        "vecdb_segment_bytes 0",
+        "vecdb_segment_dead_rows 0",
+        "vecdb_space_amplification 1.000000",
+        "vecdb_compaction_debt_bytes 0",
+        "# TYPE vecdb_checkpoints_total counter",
+        "# TYPE vecdb_compactions_total counter",
+        "# TYPE vecdb_compaction_written_bytes_total counter",
+        "# TYPE vecdb_recovered_log_bytes gauge",
         "# TYPE process_start_time_seconds gauge",
         "vecdb_http_requests_total{method=\"POST\",route=\"/v1/collections/{name}/search\",status=\"200\"} 2",
         "vecdb_http_requests_total{method=\"POST\",route=\"/v1/collections/{name}/search\",status=\"400\"} 1",

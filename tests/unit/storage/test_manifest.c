@@ -22,6 +22,30 @@ static const struct vdb_manifest collection = {
     .wal_first = 17,
 };
 
+static struct vdb_segment_info two_segments[] = {
+    {.number = 3,
+     .rows = 1000,
+     .vectors = {520192, 0x00c0ffee},
+     .meta = {16384, 0xffffffff},
+     .dead_edition = 2,
+     .dead_rows = 7,
+     .dead = {8192, 0x0000000a}},
+    {.number = 1, .rows = 1, .vectors = {8192, 0}, .meta = {8193, 0x12345678}},
+};
+
+/* With a checkpoint and segments. */
+static const struct vdb_manifest checkpointed = {
+    .kind = VDB_MANIFEST_COLLECTION,
+    .uuid = {0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10, 0x0f, 0x1e, 0x2d, 0x3c, 0x4b, 0x5a, 0x69, 0x78},
+    .created_us = 5,
+    .schema = {.name = "docs", .dimension = 384, .metric = VDB_METRIC_COSINE, .index = "flat"},
+    .wal_first = 17,
+    .checkpoint_seq = 4711,
+    .next_number = 4,
+    .segment_count = 2,
+    .segments = two_segments,
+};
+
 static void encode(const struct vdb_manifest *manifest, struct vdb_buf *out)
 {
     vdb_buf_clear(out);
@@ -45,6 +69,21 @@ static void assert_same(const struct vdb_manifest *a, const struct vdb_manifest 
     assert_string_equal(a->schema.index, b->schema.index);
     assert_int_equal(a->schema.dimension, b->schema.dimension);
     assert_int_equal(a->schema.metric, b->schema.metric);
+    assert_true(a->follower == b->follower);
+    assert_true(a->checkpoint_seq == b->checkpoint_seq);
+    assert_int_equal(a->next_number, b->next_number);
+    assert_int_equal(a->segment_count, b->segment_count);
+    for (uint32_t i = 0; i < a->segment_count; i++) {
+        const struct vdb_segment_info *x = &a->segments[i];
+        const struct vdb_segment_info *y = &b->segments[i];
+        assert_int_equal(x->number, y->number);
+        assert_int_equal(x->rows, y->rows);
+        assert_int_equal(x->dead_edition, y->dead_edition);
+        assert_int_equal(x->dead_rows, y->dead_rows);
+        assert_true(x->vectors.bytes == y->vectors.bytes && x->vectors.crc == y->vectors.crc);
+        assert_true(x->meta.bytes == y->meta.bytes && x->meta.crc == y->meta.crc);
+        assert_true(x->dead.bytes == y->dead.bytes && x->dead.crc == y->dead.crc);
+    }
 }
 
 /* `head` (all up to the checksum's member) with its right checksum behind it. */
@@ -59,7 +98,7 @@ static void seal(struct vdb_buf *text, const char *head)
 /* The collection's manifest with the first `from` replaced by `to`, and a right checksum. */
 static void edit(struct vdb_buf *text, const struct vdb_manifest *manifest, const char *from, const char *to)
 {
-    char head[2048];
+    char head[4096];
     struct vdb_buf whole = {0};
     encode(manifest, &whole);
     vdb_buf_put_u8(&whole, 0);
@@ -74,26 +113,260 @@ static void edit(struct vdb_buf *text, const struct vdb_manifest *manifest, cons
     vdb_buf_fini(&whole);
 }
 
-/* The bytes are the format's: this text may never change for these values. */
-static void test_golden_text(void **state)
+#define COLLECTION_HEAD                                                                                          \
+    " \"uuid\": \"fedcba98765432100f1e2d3c4b5a6978\",\n \"created_us\": 5,\n"                                    \
+    " \"schema\": {\"name\": \"docs\", \"dimension\": 384, \"element\": \"f32\", \"metric\": "                   \
+    "\"cosine\", \"index\": \"flat\"},\n \"wal_first\": 17"
+
+static void assert_text(const struct vdb_manifest *manifest, const char *head)
 {
-    (void)state;
     struct vdb_buf text = {0};
     struct vdb_buf expected = {0};
-    encode(&collection, &text);
-    seal(&expected, "{\"magic\": \"vecdb-collection\",\n \"format\": 1,\n \"min_reader\": 1,\n \"features\": 0,\n"
-                    " \"uuid\": \"fedcba98765432100f1e2d3c4b5a6978\",\n \"created_us\": 5,\n"
-                    " \"schema\": {\"name\": \"docs\", \"dimension\": 384, \"element\": \"f32\", \"metric\": "
-                    "\"cosine\", \"index\": \"flat\"},\n \"wal_first\": 17");
-    assert_int_equal(text.bytes, expected.bytes);
-    assert_memory_equal(text.data, expected.data, text.bytes);
-    encode(&database, &text);
-    seal(&expected, "{\"magic\": \"vecdb-database\",\n \"format\": 1,\n \"min_reader\": 1,\n \"features\": 0,\n"
-                    " \"uuid\": \"00112233445566778899aabbccddeeff\",\n \"created_us\": 1700000000123456");
+    encode(manifest, &text);
+    seal(&expected, head);
     assert_int_equal(text.bytes, expected.bytes);
     assert_memory_equal(text.data, expected.data, text.bytes);
     vdb_buf_fini(&text);
     vdb_buf_fini(&expected);
+}
+
+/* The bytes are the format's: these texts may never change for these values. */
+static void test_golden_text(void **state)
+{
+    (void)state;
+    assert_text(&database,
+                "{\"magic\": \"vecdb-database\",\n \"format\": 2,\n \"min_reader\": 1,\n \"features\": 0,\n"
+                " \"uuid\": \"00112233445566778899aabbccddeeff\",\n \"created_us\": 1700000000123456");
+    assert_text(&collection,
+                "{\"magic\": \"vecdb-collection\",\n \"format\": 2,\n \"min_reader\": 1,\n \"features\": "
+                "0,\n" COLLECTION_HEAD
+                ",\n \"role\": \"primary\",\n \"checkpoint_seq\": 0,\n \"next_number\": 0,\n \"segments\": []");
+    assert_text(&checkpointed,
+                "{\"magic\": \"vecdb-collection\",\n \"format\": 2,\n \"min_reader\": 2,\n \"features\": "
+                "0,\n" COLLECTION_HEAD
+                ",\n \"role\": \"primary\",\n \"checkpoint_seq\": 4711,\n \"next_number\": 4,\n \"segments\": [\n"
+                "  {\"number\": 3, \"rows\": 1000, \"vectors\": {\"bytes\": 520192, \"crc32c\": \"00c0ffee\"}, "
+                "\"meta\": {\"bytes\": 16384, \"crc32c\": \"ffffffff\"}, "
+                "\"dead\": {\"edition\": 2, \"rows\": 7, \"bytes\": 8192, \"crc32c\": \"0000000a\"}},\n"
+                "  {\"number\": 1, \"rows\": 1, \"vectors\": {\"bytes\": 8192, \"crc32c\": \"00000000\"}, "
+                "\"meta\": {\"bytes\": 8193, \"crc32c\": \"12345678\"}}]");
+}
+
+/* Format 1, as 0.1.0 wrote it, is read for good; the next save writes format 2. */
+static void test_format_1(void **state)
+{
+    (void)state;
+    struct vdb_buf text = {0};
+    struct vdb_manifest got;
+    struct vdb_err err = {0};
+    seal(&text, "{\"magic\": \"vecdb-collection\",\n \"format\": 1,\n \"min_reader\": 1,\n \"features\": "
+                "0,\n" COLLECTION_HEAD);
+    assert_ok(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), &err);
+    assert_int_equal(got.format, 1);
+    assert_same(&got, &collection);
+    assert_null(got.segments);
+    assert_text(&got,
+                "{\"magic\": \"vecdb-collection\",\n \"format\": 2,\n \"min_reader\": 1,\n"
+                " \"features\": 0,\n" COLLECTION_HEAD
+                ",\n \"role\": \"primary\",\n \"checkpoint_seq\": 0,\n \"next_number\": 0,\n \"segments\": []");
+    vdb_manifest_fini(&got);
+    seal(&text, "{\"magic\": \"vecdb-database\",\n \"format\": 1,\n \"min_reader\": 1,\n \"features\": 0,\n"
+                " \"uuid\": \"00112233445566778899aabbccddeeff\",\n \"created_us\": 1700000000123456");
+    assert_ok(decode(&text, VDB_MANIFEST_DATABASE, &got, &err), &err);
+    assert_same(&got, &database);
+    vdb_manifest_fini(&got);
+    /* Each format has its members, no more and no less. */
+    static const struct {
+        const char *head;
+        const char *part;
+    } mixed[] = {
+        {"{\"magic\": \"vecdb-collection\",\n \"format\": 1,\n \"min_reader\": 1,\n \"features\": "
+         "0,\n" COLLECTION_HEAD
+         ",\n \"role\": \"primary\",\n \"checkpoint_seq\": 0,\n \"next_number\": 0,\n \"segments\": []",
+         "unknown member \"role\""},
+        {"{\"magic\": \"vecdb-collection\",\n \"format\": 2,\n \"min_reader\": 1,\n \"features\": "
+         "0,\n" COLLECTION_HEAD,
+         "canonical"},
+        {"{\"magic\": \"vecdb-collection\",\n \"format\": 1,\n \"min_reader\": 2,\n \"features\": "
+         "0,\n" COLLECTION_HEAD,
+         "canonical"},
+        {"{\"magic\": \"vecdb-collection\",\n \"format\": 0,\n \"min_reader\": 1,\n \"features\": "
+         "0,\n" COLLECTION_HEAD,
+         "format is 0"},
+    };
+    for (size_t i = 0; i < sizeof mixed / sizeof *mixed; i++) {
+        seal(&text, mixed[i].head);
+        assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_CORRUPT, &err, mixed[i].part);
+        assert_null(got.segments);
+    }
+    vdb_buf_fini(&text);
+}
+
+/* A segment with the longest numbers. */
+static struct vdb_segment_info widest_segment(uint32_t number)
+{
+    const struct vdb_stamp stamp = {UINT64_MAX, UINT32_MAX};
+    return (struct vdb_segment_info){.number = number,
+                                     .rows = UINT32_MAX,
+                                     .vectors = stamp,
+                                     .meta = stamp,
+                                     .dead_edition = UINT32_MAX,
+                                     .dead_rows = UINT32_MAX,
+                                     .dead = stamp};
+}
+
+/* As many segments as there may be, written as long as can be, are saved and loaded; one more is refused. */
+static void test_most_segments(void **state)
+{
+    (void)state;
+    struct vdb_env *env = vdb_env_memory_create();
+    struct vdb_err err = {0};
+    struct vdb_manifest got;
+    struct vdb_manifest many = checkpointed;
+    many.next_number = UINT32_MAX;
+    many.segments = calloc(VDB_SEGMENTS_MAX + 1, sizeof *many.segments);
+    for (uint32_t i = 0; i <= VDB_SEGMENTS_MAX; i++) {
+        many.segments[i] = widest_segment(UINT32_MAX - 1 - i);
+    }
+    many.segment_count = VDB_SEGMENTS_MAX;
+    assert_ok(env->ops->mkdir(env, "d", &err), &err);
+    assert_ok(vdb_manifest_save(env, "d", &many, &err), &err);
+    assert_ok(vdb_manifest_load(env, "d", VDB_MANIFEST_COLLECTION, &got, &err), &err);
+    assert_same(&got, &many);
+    vdb_manifest_fini(&got);
+    assert_null(got.segments);
+    many.segment_count++;
+    assert_fails(vdb_manifest_save(env, "d", &many, &err), VDB_INVALID, &err, "4097 segments, at most 4096");
+    struct vdb_buf text = {0};
+    encode(&many, &text);
+    assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_CORRUPT, &err,
+                 "more than 4096 segments");
+    assert_null(got.segments);
+    /* What the room for a segment's line in MANIFEST_BYTES_MAX is taken from. */
+    many.segment_count = 1;
+    encode(&many, &text);
+    size_t one = text.bytes;
+    many.segment_count = 2;
+    encode(&many, &text);
+    assert_true(text.bytes - one <= 320);
+    vdb_buf_fini(&text);
+    free(many.segments);
+    vdb_env_memory_destroy(env);
+}
+
+/* Segments that contradict each other or the rest: load refuses them as damage, save does not write them (F3). */
+static void test_inconsistent_segments(void **state)
+{
+    (void)state;
+    enum { CASES = 14 };
+    static const char *const parts[CASES] = {
+        "comes twice",
+        "next_number is 4",
+        "next_number is 3",
+        "no rows",
+        "a file without bytes",
+        "a file without bytes",
+        "1001 dead of 1000 rows",
+        "0 dead of 1000 rows",
+        "edition 0",
+        "edition 0",
+        "edition 0",
+        "edition 2 of 0 bytes",
+        "without a checkpoint",
+        "dimension",
+    };
+    struct vdb_env *env = vdb_env_memory_create();
+    struct vdb_err err = {0};
+    assert_ok(env->ops->mkdir(env, "d", &err), &err);
+    for (int i = 0; i < CASES; i++) {
+        struct vdb_segment_info segments[2] = {two_segments[0], two_segments[1]};
+        struct vdb_manifest bad = checkpointed;
+        struct vdb_manifest got;
+        struct vdb_buf text = {0};
+        bad.segments = segments;
+        switch (i) {
+        case 0:
+            segments[1].number = 3;
+            break;
+        case 1:
+            segments[1].number = 4;
+            break;
+        case 2:
+            bad.next_number = 3;
+            break;
+        case 3:
+            segments[1].rows = 0;
+            break;
+        case 4:
+            segments[1].vectors.bytes = 0;
+            break;
+        case 5:
+            segments[0].meta.bytes = 0;
+            break;
+        case 6:
+            segments[0].dead_rows = 1001;
+            break;
+        case 7:
+            segments[0].dead_rows = 0;
+            break;
+        case 8:
+            segments[1].dead_rows = 1;
+            break;
+        case 9:
+            segments[1].dead.bytes = 1;
+            break;
+        case 10:
+            segments[1].dead.crc = 1;
+            break;
+        case 11:
+            segments[0].dead.bytes = 0;
+            break;
+        case 12:
+            bad.checkpoint_seq = 0;
+            break;
+        default:
+            bad.schema.dimension = 0;
+            break;
+        }
+        assert_fails(vdb_manifest_save(env, "d", &bad, &err), VDB_INVALID, &err, parts[i]);
+        encode(&bad, &text);
+        vdb_status status = decode(&text, VDB_MANIFEST_COLLECTION, &got, &err);
+        /* Without an edition its members are not written at all: nothing of them is left to refuse. */
+        bool unwritten = i >= 8 && i <= 10;
+        if (unwritten) {
+            assert_ok(status, &err);
+            vdb_manifest_fini(&got);
+        } else {
+            assert_fails(status, VDB_CORRUPT, &err, parts[i]);
+            assert_null(got.segments);
+        }
+        vdb_buf_fini(&text);
+    }
+    struct vdb_manifest got;
+    assert_fails(vdb_manifest_load(env, "d", VDB_MANIFEST_COLLECTION, &got, &err), VDB_NOT_FOUND, &err, "");
+    vdb_env_memory_destroy(env);
+}
+
+/* A random manifest's segments: numbers distinct, with and without dead rows. */
+static void random_segments(struct vdb_rng *rng, struct vdb_manifest *manifest, struct vdb_segment_info *segments)
+{
+    manifest->segment_count = (uint32_t)vdb_rng_below(rng, 20);
+    manifest->segments = segments;
+    manifest->follower = vdb_rng_below(rng, 2) == 0;
+    manifest->checkpoint_seq = manifest->segment_count > 0 ? 1 + vdb_rng_u64(rng) / 2 : vdb_rng_below(rng, 3);
+    manifest->next_number = 100 + (uint32_t)vdb_rng_below(rng, 3);
+    for (uint32_t i = 0; i < manifest->segment_count; i++) {
+        struct vdb_segment_info *s = &segments[i];
+        *s = (struct vdb_segment_info){.number = (i * 37 + 5) % 100,
+                                       .rows = 1 + (uint32_t)vdb_rng_below(rng, 1000)};
+        s->vectors = (struct vdb_stamp){1 + vdb_rng_u64(rng) / 2, (uint32_t)vdb_rng_u64(rng)};
+        s->meta = (struct vdb_stamp){1 + vdb_rng_below(rng, 99), (uint32_t)vdb_rng_u64(rng)};
+        if (vdb_rng_below(rng, 2) == 0) {
+            s->dead_edition = 1 + (uint32_t)vdb_rng_below(rng, UINT32_MAX - 1);
+            s->dead_rows = 1 + (uint32_t)vdb_rng_below(rng, s->rows);
+            s->dead = (struct vdb_stamp){1 + vdb_rng_below(rng, 99), (uint32_t)vdb_rng_u64(rng)};
+        }
+    }
 }
 
 static void test_round_trip(void **state)
@@ -108,7 +381,9 @@ static void test_round_trip(void **state)
     assert_ok(decode(&text, VDB_MANIFEST_DATABASE, &got, &err), &err);
     assert_same(&got, &database);
     for (int round = 0; round < 500; round++) {
+        struct vdb_segment_info segments[20];
         struct vdb_manifest manifest = collection;
+        random_segments(&rng, &manifest, segments);
         static const uint32_t dimensions[] = {1, 2, 768, VDB_LIMIT_DIMENSION_MAX};
         static const uint64_t numbers[] = {0, 1, UINT64_MAX, UINT64_MAX - 1, UINT64_C(1) << 53};
         for (int i = 0; i < VDB_UUID_BYTES; i++) {
@@ -127,6 +402,7 @@ static void test_round_trip(void **state)
         encode(&manifest, &text);
         assert_ok(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), &err);
         assert_same(&got, &manifest);
+        vdb_manifest_fini(&got);
     }
     vdb_buf_fini(&text);
 }
@@ -135,8 +411,8 @@ static void test_round_trip(void **state)
 static void test_every_flip(void **state)
 {
     (void)state;
-    const struct vdb_manifest *const manifests[] = {&database, &collection};
-    for (int m = 0; m < 2; m++) {
+    const struct vdb_manifest *const manifests[] = {&database, &collection, &checkpointed};
+    for (int m = 0; m < 3; m++) {
         struct vdb_buf text = {0};
         encode(manifests[m], &text);
         for (size_t at = 0; at < text.bytes; at++) {
@@ -148,6 +424,7 @@ static void test_every_flip(void **state)
                 vdb_status status = decode(&text, manifests[m]->kind, &got, &err);
                 if (value == kept) {
                     assert_ok(status, &err);
+                    vdb_manifest_fini(&got);
                 } else if (status != VDB_CORRUPT || err.text[0] == '\0') {
                     fail_msg("byte %zu as %d: %s \"%s\"", at, value, vdb_status_name(status), err.text);
                 }
@@ -161,8 +438,8 @@ static void test_every_flip(void **state)
 static void test_every_truncation_and_extension(void **state)
 {
     (void)state;
-    const struct vdb_manifest *const manifests[] = {&database, &collection};
-    for (int m = 0; m < 2; m++) {
+    const struct vdb_manifest *const manifests[] = {&database, &collection, &checkpointed};
+    for (int m = 0; m < 3; m++) {
         struct vdb_buf text = {0};
         struct vdb_manifest got;
         struct vdb_err err = {0};
@@ -191,25 +468,50 @@ static void test_future_formats(void **state)
     struct vdb_buf text = {0};
     struct vdb_manifest got;
     struct vdb_err err = {0};
-    edit(&text, &collection, "\"format\": 1,\n \"min_reader\": 1", "\"format\": 3,\n \"min_reader\": 2");
+    edit(&text, &collection, "\"format\": 2,\n \"min_reader\": 1", "\"format\": 4,\n \"min_reader\": 3");
     assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_VERSION, &err,
-                 "format 3 needs a reader of format 2 or later; this build reads up to 1");
-    edit(&text, &collection, "\"min_reader\": 1", "\"min_reader\": 2,\n \"shape\": \"new\"");
-    assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_VERSION, &err, "format 2 or later");
+                 "format 4 needs a reader of format 3 or later; this build reads up to 2");
+    edit(&text, &collection, "\"min_reader\": 1", "\"min_reader\": 3,\n \"shape\": \"new\"");
+    assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_VERSION, &err, "format 3 or later");
     edit(&text, &collection, "\"features\": 0", "\"features\": 5");
     assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_VERSION, &err, "feature bits 0x5");
     edit(&text, &database, "\"features\": 0", "\"features\": 18446744073709551615");
     assert_fails(decode(&text, VDB_MANIFEST_DATABASE, &got, &err), VDB_VERSION, &err, "0xffffffffffffffff");
     edit(&text, &collection, "\"features\": 0", "\"features\": 5,\n \"shape\": \"new\"");
     assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_VERSION, &err, "feature bits 0x5");
-    edit(&text, &collection, "\"min_reader\": 1", "\"min_reader\": 2,\n \"schema\": \"elsewhere\"");
-    assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_VERSION, &err, "format 2 or later");
+    edit(&text, &collection, "\"min_reader\": 1", "\"min_reader\": 3,\n \"schema\": \"elsewhere\"");
+    assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_VERSION, &err, "format 3 or later");
     /* A newer writer that says we can read it is read; what it added is skipped. */
-    edit(&text, &collection, "\"format\": 1,\n \"min_reader\": 1,",
-         "\"format\": 2,\n \"min_reader\": 1,\n \"shape\": [{\"new\": 1}],");
+    edit(&text, &collection, "\"format\": 2,\n \"min_reader\": 1,",
+         "\"format\": 3,\n \"min_reader\": 1,\n \"shape\": [{\"new\": 1}],");
     assert_ok(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), &err);
-    assert_int_equal(got.format, 2);
+    assert_int_equal(got.format, 3);
     assert_string_equal(got.schema.name, collection.schema.name);
+    vdb_manifest_fini(&got);
+    /* Within segments, too. */
+    edit(&text, &checkpointed, "\"format\": 2", "\"format\": 3");
+    assert_ok(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), &err);
+    assert_same(&got, &checkpointed);
+    vdb_manifest_fini(&got);
+    static const char *const places[] = {"{\"number\": 3", "{\"bytes\": 520192", "{\"edition\": 2"};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        char to[96];
+        struct vdb_buf newer = {0};
+        snprintf(to, sizeof to, "{\"new\": [1], %s", places[i] + 1);
+        edit(&text, &checkpointed, places[i], to);
+        assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_CORRUPT, &err,
+                     "unknown member \"segments.new\"");
+        vdb_buf_put(&newer, text.data, text.bytes - 25); /* the checksum's member */
+        vdb_buf_put_u8(&newer, 0);
+        char *format = strstr((char *)newer.data, "\"format\": 2");
+        assert_non_null(format);
+        format[10] = '3';
+        seal(&text, (char *)newer.data);
+        assert_ok(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), &err);
+        assert_same(&got, &checkpointed);
+        vdb_manifest_fini(&got);
+        vdb_buf_fini(&newer);
+    }
     edit(&text, &collection, "\"cosine\"", "\"hamming\"");
     assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_VERSION, &err,
                  "schema.metric: \"hamming\"");
@@ -285,6 +587,44 @@ static void test_other_spellings(void **state)
                      vdb_status_name(status), err.text, edits[i].part);
         }
     }
+    static const struct {
+        const char *from;
+        const char *to;
+        const char *part;
+    } segment_edits[] = {
+        {"\"min_reader\": 2", "\"min_reader\": 1", "canonical"},
+        {"\"checkpoint_seq\": 4711", "\"checkpoint_seq\": 04711", "not a manifest"},
+        {"\"role\": \"primary\"", "\"role\": \"leader\"", "canonical"},
+        {"\"next_number\": 4", "\"next_number\": 4294967296", "next_number is 4294967296, at most"},
+        {"\"number\": 3", "\"number\": 4294967299", "number is 4294967299"},
+        {"\"rows\": 7", "\"rows\": -7", "not a manifest"},
+        {"\"00c0ffee\"", "\"00C0FFEE\"", "8 hex digits"},
+        {"\"00c0ffee\"", "\"c0ffee\"", "8 hex digits"},
+        {"\"00c0ffee\"", "\"0x00c0ff\"", "8 hex digits"},
+        {"\"00c0ffee\"", "\" 0c0ffee\"", "8 hex digits"},
+        {"\"00c0ffee\"", "12345678", "not a manifest"},
+        {"\"segments\": [\n  ", "\"segments\": [\n ", "canonical"},
+        {"\"segments\": [\n  ", "\"segments\": [\n  {}, ", "no rows"},
+        {"\"segments\": [\n  ", "\"segments\": [\n  7, ", "not a manifest"},
+        {"\"segments\": [", "\"segments\": [],\n \"segments\": [", "canonical"},
+        {"\"dead\": {\"edition\"", "\"dead\": {\"color\": 1, \"edition\"", "unknown member \"segments.color\""},
+        {", \"dead\": {", ", \"dead\": {\"edition\": 2}, \"dead\": {", "canonical"},
+        {"\"vectors\": {\"bytes\": 520192, ", "\"vectors\": {", "without bytes"},
+        {"\"meta\": {\"bytes\"", "\"meta\": {\"edition\": 1, \"bytes\"", "unknown member \"segments.edition\""},
+        {",\n \"checkpoint_seq\": 4711,\n \"next_number\": 4",
+         ",\n \"next_number\": 4,\n \"checkpoint_seq\": 4711", "canonical"},
+    };
+    for (size_t i = 0; i < sizeof segment_edits / sizeof *segment_edits; i++) {
+        struct vdb_manifest seen;
+        struct vdb_err why = {0};
+        edit(&text, &checkpointed, segment_edits[i].from, segment_edits[i].to);
+        vdb_status status = decode(&text, VDB_MANIFEST_COLLECTION, &seen, &why);
+        if (status != VDB_CORRUPT || strstr(why.text, segment_edits[i].part) == NULL) {
+            fail_msg("%s -> %s: %s \"%s\", expected corrupt and \"%s\"", segment_edits[i].from,
+                     segment_edits[i].to, vdb_status_name(status), why.text, segment_edits[i].part);
+        }
+        assert_null(seen.segments);
+    }
     struct vdb_manifest got;
     struct vdb_err err = {0};
     /* A database has no schema. */
@@ -342,9 +682,9 @@ static void test_too_large_a_file(void **state)
     struct vdb_err err = {0};
     struct vdb_manifest got;
     struct vdb_env *env = fresh_env();
-    char *blanks = malloc((1 << 20) + 1);
-    memset(blanks, ' ', (1 << 20) + 1);
-    assert_ok(vdb_env_replace_file(env, "d/metadata.json", blanks, (1 << 20) + 1, &err), &err);
+    char *blanks = malloc((2 << 20) + 1);
+    memset(blanks, ' ', (2 << 20) + 1);
+    assert_ok(vdb_env_replace_file(env, "d/metadata.json", blanks, (2 << 20) + 1, &err), &err);
     assert_fails(vdb_manifest_load(env, "d", VDB_MANIFEST_COLLECTION, &got, &err), VDB_CORRUPT, &err,
                  "not a manifest");
     free(blanks);
@@ -448,6 +788,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_schema_refuses_metrics_of_bits),
         cmocka_unit_test(test_golden_text),
+        cmocka_unit_test(test_format_1),
+        cmocka_unit_test(test_most_segments),
+        cmocka_unit_test(test_inconsistent_segments),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_every_flip),
         cmocka_unit_test(test_every_truncation_and_extension),

@@ -66,7 +66,7 @@ static uint64_t write_batch(struct vdb_memtable *memtable, const struct vdb_buf 
     uint8_t *copy = malloc(batch->bytes);
     memcpy(copy, batch->data, batch->bytes);
     assert_ok(vdb_memtable_stage(memtable, copy, batch->bytes, &staged, &err), &err);
-    uint64_t changed = vdb_memtable_publish(memtable, staged, seq);
+    uint64_t changed = vdb_memtable_publish(memtable, staged, seq, NULL, NULL);
     memset(copy, 0xee, batch->bytes);
     free(copy);
     return changed;
@@ -79,10 +79,10 @@ static void read_view(const struct vdb_memtable_view *view, uint32_t dimension, 
     float *expected = malloc(dimension * sizeof *expected);
     memset(by_id, 0, IDS * sizeof *by_id);
     for (uint32_t slot = 0; slot < view->slot_count; slot++) {
-        if (!vdb_view_sees(view, slot)) {
+        if (!vdb_slot_visible(view, slot)) {
             continue;
         }
-        const struct vdb_row *row = vdb_view_row(view, slot);
+        const struct vdb_row *row = vdb_slot_row(view, slot);
         unsigned n;
         unsigned v;
         char metadata[METADATA_BYTES];
@@ -97,8 +97,8 @@ static void read_view(const struct vdb_memtable_view *view, uint32_t dimension, 
         assert_int_equal(by_id[n], 0); /* M4 */
         by_id[n] = v;
         make_row(n, v, dimension, expected, metadata);
-        assert_memory_equal(vdb_view_vector(view, slot), expected, dimension * sizeof *expected);
-        assert_int_equal((uintptr_t)vdb_view_vector(view, slot) % 64, 0);
+        assert_memory_equal(vdb_slot_vector(view, slot), expected, dimension * sizeof *expected);
+        assert_int_equal((uintptr_t)vdb_slot_vector(view, slot) % 64, 0);
         seen++;
     }
     assert_int_equal(seen + view->dead_count, view->slot_count);
@@ -118,7 +118,7 @@ static unsigned count_of(const unsigned by_id[IDS])
 static void check_padding(const struct vdb_memtable_view *view, uint32_t dimension)
 {
     for (uint32_t slot = 0; slot < view->slot_count; slot++) {
-        const unsigned char *vector = (const unsigned char *)vdb_view_vector(view, slot);
+        const unsigned char *vector = (const unsigned char *)vdb_slot_vector(view, slot);
         for (size_t at = dimension * sizeof(float); at < view->stride_bytes; at++) {
             assert_int_equal(vector[at], 0);
         }
@@ -143,8 +143,8 @@ static void check_find(struct vdb_memtable *memtable, const unsigned by_id[IDS],
         if (by_id[n] != 0) {
             char metadata[METADATA_BYTES];
             make_row(n, by_id[n], dimension, expected, metadata);
-            assert_true(vdb_str_is(vdb_view_row(&view, slots[n])->metadata, metadata));
-            assert_memory_equal(vdb_view_vector(&view, slots[n]), expected, dimension * sizeof *expected);
+            assert_true(vdb_str_is(vdb_slot_row(&view, slots[n])->metadata, metadata));
+            assert_memory_equal(vdb_slot_vector(&view, slots[n]), expected, dimension * sizeof *expected);
         }
     }
     assert_int_equal(slots[IDS], VDB_SLOT_NONE);
@@ -225,7 +225,7 @@ static void run_model(uint64_t seed, uint32_t dimension, unsigned batches)
         assert_memory_equal(by_id, moments[b].by_id, sizeof by_id);
     }
     check_padding(&moments[batches].view, dimension);
-    vdb_memtable_destroy(memtable);
+    vdb_memtable_unref(memtable);
     vdb_buf_fini(&batch);
     free(moments);
 }
@@ -253,7 +253,7 @@ static struct vdb_row *row_of(struct vdb_memtable *memtable, unsigned n, struct 
     struct vdb_id id = make_id(n, text);
     uint32_t slot;
     vdb_memtable_find(memtable, &id, 1, view, &slot);
-    return slot != VDB_SLOT_NONE ? vdb_view_row(view, slot) : NULL;
+    return slot != VDB_SLOT_NONE ? vdb_slot_row(view, slot) : NULL;
 }
 
 /* One id several times in a batch: the last stands, and no view ever sees the others. */
@@ -307,7 +307,7 @@ static void test_one_id_twice_in_a_batch(void **state)
         read_view(&before.view, 4, before.by_id);
         assert_int_equal(before.by_id[1], cases[c].there_before ? 99 : 0);
         check_find(memtable, after.by_id, 4);
-        vdb_memtable_destroy(memtable);
+        vdb_memtable_unref(memtable);
         vdb_buf_fini(&batch);
     }
 }
@@ -343,10 +343,10 @@ static void test_life_of_a_row(void **state)
     assert_null(row_of(memtable, 4, &view));
     for (uint64_t seq = 9; seq < 16; seq++) { /* M2 at each number */
         view.seq = seq;
-        assert_int_equal(vdb_view_sees(&view, 0), seq >= 10 && seq < 12);
-        assert_int_equal(vdb_view_sees(&view, 1), seq == 12);
+        assert_int_equal(vdb_slot_visible(&view, 0), seq >= 10 && seq < 12);
+        assert_int_equal(vdb_slot_visible(&view, 1), seq == 12);
     }
-    vdb_memtable_destroy(memtable);
+    vdb_memtable_unref(memtable);
     vdb_buf_fini(&batch);
 }
 
@@ -367,8 +367,8 @@ static void test_empty_memtable(void **state)
     vdb_memtable_get_stats(memtable, &stats);
     assert_int_equal(stats.live + stats.dead + stats.memory_bytes, 0);
     vdb_memtable_discard(memtable, NULL);
-    vdb_memtable_destroy(memtable);
-    vdb_memtable_destroy(NULL);
+    vdb_memtable_unref(memtable);
+    vdb_memtable_unref(NULL);
 }
 
 /* A batch that cannot be staged leaves nothing behind, wherever in it the fault is. */
@@ -402,12 +402,12 @@ static void test_failed_stage_leaves_nothing(void **state)
     struct vdb_memtable *other = vdb_memtable_create(3);
     assert_fails(vdb_memtable_stage(other, batch.data, batch.bytes, &staged, &err), VDB_CORRUPT, &err,
                  "dimension 2, the collection has 3");
-    vdb_memtable_destroy(other);
+    vdb_memtable_unref(other);
     vdb_memtable_pin(memtable, &after);
     vdb_memtable_get_stats(memtable, &stats_after);
     assert_memory_equal(&stats_before, &stats_after, sizeof stats_after);
     assert_int_equal(after.slot_count, before.slot_count);
-    vdb_memtable_destroy(memtable);
+    vdb_memtable_unref(memtable);
     vdb_buf_fini(&batch);
 }
 
@@ -439,7 +439,7 @@ static void test_discard_and_many_staged(void **state)
         if (b % 3 == 0) {
             vdb_memtable_discard(memtable, staged[b]);
         } else {
-            assert_int_equal(vdb_memtable_publish(memtable, staged[b], ++seq), OPS);
+            assert_int_equal(vdb_memtable_publish(memtable, staged[b], ++seq, NULL, NULL), OPS);
         }
         vdb_memtable_pin(memtable, &view);
         assert_int_equal(view.slot_count, seq * OPS);
@@ -454,13 +454,13 @@ static void test_discard_and_many_staged(void **state)
             vdb_memtable_find(memtable, &id, 1, &view, &slot);
             assert_int_equal(slot != VDB_SLOT_NONE, b % 3 != 0);
             if (slot != VDB_SLOT_NONE) {
-                assert_true(vdb_view_vector(&view, slot)[0] == (float)b);
-                assert_true(vdb_view_vector(&view, slot)[1] == (float)i);
+                assert_true(vdb_slot_vector(&view, slot)[0] == (float)b);
+                assert_true(vdb_slot_vector(&view, slot)[1] == (float)i);
             }
         }
         vdb_buf_fini(&batches[b]);
     }
-    vdb_memtable_destroy(memtable);
+    vdb_memtable_unref(memtable);
 }
 
 /* What a discarded batch had reserved is there for the next one: staging it for ever takes no more memory. */
@@ -484,7 +484,7 @@ static void test_discard_gives_back(void **state)
     }
     assert_true(first.memory_bytes > 0);
     assert_int_equal(stats.memory_bytes, first.memory_bytes);
-    vdb_memtable_destroy(memtable);
+    vdb_memtable_unref(memtable);
     vdb_buf_fini(&batch);
 }
 
@@ -503,7 +503,7 @@ static void test_deletes_only(void **state)
     vdb_memtable_pin(memtable, &view);
     assert_int_equal(view.slot_count, 0);
     assert_int_equal(view.seq, 1);
-    vdb_memtable_destroy(memtable);
+    vdb_memtable_unref(memtable);
     vdb_buf_fini(&batch);
 }
 
@@ -526,16 +526,16 @@ static bool view_is_of_one_batch(const struct vdb_memtable_view *view)
     unsigned seen = 0;
     unsigned by_id[IDS] = {0};
     for (uint32_t slot = 0; slot < view->slot_count; slot++) {
-        if (!vdb_view_sees(view, slot)) {
+        if (!vdb_slot_visible(view, slot)) {
             continue;
         }
-        const float *vector = vdb_view_vector(view, slot);
+        const float *vector = vdb_slot_vector(view, slot);
         unsigned n = (unsigned)vector[0] / 1000;
         float expected[THREAD_DIMENSION];
         char metadata[METADATA_BYTES];
         make_row(n, b, THREAD_DIMENSION, expected, metadata);
         if (n >= IDS || by_id[n]++ != 0 || n % 5 == b % 5 || memcmp(vector, expected, sizeof expected) != 0 ||
-            !vdb_str_is(vdb_view_row(view, slot)->metadata, metadata)) {
+            !vdb_str_is(vdb_slot_row(view, slot)->metadata, metadata)) {
             return false;
         }
         seen++;
@@ -608,7 +608,7 @@ static void test_views_while_publishing(void **state)
     }
     assert_int_equal(atomic_load(&race.wrong), 0);
     print_message("%llu views beside %d batches\n", (unsigned long long)atomic_load(&race.views), THREAD_BATCHES);
-    vdb_memtable_destroy(race.memtable);
+    vdb_memtable_unref(race.memtable);
     vdb_buf_fini(&batch);
 }
 
@@ -661,7 +661,7 @@ static void test_readers_do_not_starve_the_writer(void **state)
         fail_msg("%u readers had to give up before %d batches were published", atomic_load(&race.wrong),
                  HUNGRY_BATCHES);
     }
-    vdb_memtable_destroy(race.memtable);
+    vdb_memtable_unref(race.memtable);
     vdb_buf_fini(&batch);
 }
 
@@ -713,7 +713,7 @@ static void test_staging_while_publishing(void **state)
     vdb_memtable_get_stats(race.memtable, &stats);
     assert_int_equal(stats.live, IDS);
     assert_int_equal(stats.live + stats.dead, THREAD_BATCHES);
-    vdb_memtable_destroy(race.memtable);
+    vdb_memtable_unref(race.memtable);
     vdb_buf_fini(&batch);
 }
 

@@ -72,19 +72,26 @@ static void read_state(struct vdb_store *store, unsigned by_id[IDS])
         snprintf(text, sizeof text, "id-%u", n);
         struct vdb_id id = n % 2 == 0 ? (struct vdb_id){.number = n}
                                       : (struct vdb_id){text, (uint32_t)strlen(text), 0};
-        struct vdb_memtable_view view;
-        uint32_t slot;
-        vdb_memtable_find(vdb_store_memtable(store), &id, 1, &view, &slot);
+        struct vdb_view view;
+        struct vdb_place place;
+        struct vdb_err err = {0};
+        assert_ok(vdb_store_find(store, &id, 1, &view, &place, &err), &err);
         by_id[n] = 0;
-        if (slot != VDB_SLOT_NONE) {
-            const float *vector = vdb_view_vector(&view, slot);
-            struct vdb_str metadata = vdb_view_row(&view, slot)->metadata;
+        if (place.source != VDB_SLOT_NONE) {
+            const float *vector;
+            struct vdb_str metadata;
+            struct vdb_view_meta reader;
             char expected[64];
+            assert_ok(vdb_view_vector(&view, place.source, place.row, &vector, &err), &err);
+            vdb_view_meta_init(&reader, &view, place.source);
+            assert_ok(vdb_view_meta_read(&reader, place.row, &metadata, &err), &err);
             by_id[n] = (unsigned)vector[0];
             snprintf(expected, sizeof expected, "{\"batch\":%u}", by_id[n]);
             assert_true(vdb_str_is(metadata, expected));
             assert_true(vector[1] == (float)n);
+            vdb_view_meta_fini(&reader);
         }
+        vdb_view_release(&view);
     }
 }
 
@@ -119,7 +126,7 @@ static unsigned check_recovered(struct vdb_env *env, const struct model *model, 
 {
     struct vdb_err err = {0};
     struct vdb_store *store;
-    struct vdb_memtable_stats stats;
+    struct vdb_store_stats stats;
     unsigned by_id[IDS];
     vdb_status status = vdb_store_open(env, "c", NULL, &store, &err);
     if (status != VDB_OK) {
@@ -127,8 +134,8 @@ static unsigned check_recovered(struct vdb_env *env, const struct model *model, 
                  acknowledged, err.text);
     }
     read_state(store, by_id);
-    vdb_memtable_get_stats(vdb_store_memtable(store), &stats);
-    unsigned seq = (unsigned)stats.last_seq;
+    vdb_store_get_stats(store, &stats);
+    unsigned seq = (unsigned)stats.seq;
     if (seq < acknowledged || seq > acknowledged + 1 || seq > BATCHES ||
         memcmp(by_id, model->by_id[seq], sizeof by_id) != 0) {
         fail_msg("case %llu: %u batches acknowledged, found the state of %u or none of any batch",

@@ -232,7 +232,7 @@ static void check_all_acknowledged(struct world *w, struct writer writers[WRITER
         acknowledged += writers[i].count;
     }
     assert_ok(
-        vdb_wal_open(w->env, at(w, "wal"), uuid, 0, NULL, check_replayed, &replayed, &wal, &recovery, &w->err),
+        vdb_wal_open(w->env, at(w, "wal"), uuid, 0, 0, NULL, check_replayed, &replayed, &wal, &recovery, &w->err),
         &w->err);
     assert_int_equal(replayed.count, acknowledged);
     vdb_wal_close(wal, false);
@@ -282,6 +282,75 @@ static void test_group_commit_with_rotation(void **state)
     assert_int_equal(stats.log_bytes, bytes);
     assert_int_equal(atomic_load(&overlaps), 0);
     check_all_acknowledged(w, writers);
+}
+
+/* Rotations and prunings beside eight writers: nobody waits for good, and what is left of the log is whole. */
+struct rotator {
+    struct vdb_wal *wal;
+    _Atomic bool stop;
+    _Atomic uint64_t rotations;
+    uint64_t first; /* the first live segment in the end */
+    uint64_t after_seq;
+};
+
+static void *rotate_and_prune(void *arg)
+{
+    struct rotator *rotator = arg;
+    while (!atomic_load(&rotator->stop)) {
+        struct vdb_err err = {0};
+        struct vdb_wal_stats stats;
+        assert_ok(vdb_wal_rotate(rotator->wal, &err), &err);
+        uint64_t seq = vdb_wal_durable_seq(rotator->wal);
+        uint32_t first = vdb_wal_segment_of(rotator->wal, seq + 1);
+        assert_true(first >= rotator->first);
+        assert_ok(vdb_wal_prune(rotator->wal, first, &err), &err);
+        vdb_wal_get_stats(rotator->wal, &stats);
+        assert_true(stats.log_bytes >= VDB_WAL_HEADER_BYTES && stats.log_bytes <= stats.bytes_written + 64);
+        rotator->first = first;
+        rotator->after_seq = seq;
+        atomic_fetch_add(&rotator->rotations, 1);
+        nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);
+    }
+    return NULL;
+}
+
+static vdb_status count_in_order(void *ctx, const struct vdb_wal_record *record, struct vdb_err *err)
+{
+    uint64_t *last = ctx;
+    (void)err;
+    assert_int_equal(record->seq, *last + 1);
+    *last = record->seq;
+    return VDB_OK;
+}
+
+static void test_group_commit_with_checkpoints(void **state)
+{
+    struct world *w = *state;
+    struct writer writers[WRITERS];
+    struct reopened r;
+    struct vdb_wal *wal;
+    struct vdb_wal_recovery recovery;
+    pthread_t thread;
+    reopen_ok(w, 2000, &r);
+    slow_down(w);
+    struct rotator rotator = {.wal = r.wal};
+    assert_int_equal(pthread_create(&thread, NULL, rotate_and_prune, &rotator), 0);
+    run_writers(r.wal, writers);
+    atomic_store(&rotator.stop, true);
+    pthread_join(thread, NULL);
+    w->env->ops = plain_ops;
+    vdb_wal_close(r.wal, false);
+    assert_int_equal(atomic_load(&overlaps), 0); /* one leader at a time, the one that rotates with them */
+    assert_true(atomic_load(&rotator.rotations) > 0);
+    for (int i = 0; i < WRITERS; i++) {
+        assert_int_equal(writers[i].count, WRITES);
+    }
+    uint64_t last = rotator.after_seq;
+    assert_ok(vdb_wal_open(w->env, at(w, "wal"), uuid, rotator.first, rotator.after_seq, NULL, count_in_order,
+                           &last, &wal, &recovery, &w->err),
+              &w->err);
+    assert_int_equal(last, WRITERS * WRITES);
+    vdb_wal_close(wal, false);
 }
 
 /* The disk fails under eight writers: each gets an error or an acknowledgement that holds; nobody hangs. */
@@ -363,12 +432,13 @@ static void test_rotation(void **state)
     vdb_wal_close(r.wal, false);
 }
 
-/* Recovery from a later segment on (what checkpoints will leave), and from one that is not there. */
+/* Recovery from a later segment on (what checkpoints leave), and from one that is not there. */
 static void test_first_live_segment(void **state)
 {
     struct world *w = *state;
     struct vdb_wal *wal;
     struct vdb_wal_recovery recovery;
+    struct vdb_wal_stats stats;
     fill_segments(w, 4, false);
     uint8_t *image;
     size_t image_bytes;
@@ -377,24 +447,27 @@ static void test_first_live_segment(void **state)
     read_segment(w, 2, &image, &image_bytes);
     assert_ok(vdb_wal_header_decode(image, image_bytes, &header, &crc, &w->err), &w->err);
     free(image);
-    for (int gone = 0; gone < 2; gone++) {
+    for (int gone = 0; gone < 2; gone++) { /* the segments before it may be there or not: they go */
         struct seen seen = {.expected_seq = header.first_seq};
-        assert_ok(vdb_wal_open(w->env, at(w, "wal"), uuid, 2, NULL, note_record, &seen, &wal, &recovery, &w->err),
+        assert_int_equal(kind_at(w, segment_name(0)), gone == 0 ? 'f' : '-');
+        assert_ok(vdb_wal_open(w->env, at(w, "wal"), uuid, 2, header.first_seq - 1, NULL, note_record, &seen,
+                               &wal, &recovery, &w->err),
                   &w->err);
         assert_int_equal(recovery.segments, 2);
         assert_true(seen.count > 0);
+        vdb_wal_get_stats(wal, &stats);
+        assert_int_equal(stats.log_bytes, size_of(w, 2) + size_of(w, 3));
+        assert_int_equal(kind_at(w, segment_name(0)), '-');
+        assert_int_equal(kind_at(w, segment_name(1)), '-');
         vdb_wal_close(wal, false);
-        if (gone == 0) { /* the segments before it may be there or not */
-            remove_segment(w, 0);
-            remove_segment(w, 1);
-        }
     }
     struct seen seen = {0};
-    assert_fails(vdb_wal_open(w->env, at(w, "wal"), uuid, 4, NULL, note_record, &seen, &wal, &recovery, &w->err),
-                 VDB_CORRUPT, &w->err, "segment_000004.wal is missing");
+    assert_fails(
+        vdb_wal_open(w->env, at(w, "wal"), uuid, 4, 0, NULL, note_record, &seen, &wal, &recovery, &w->err),
+        VDB_CORRUPT, &w->err, "segment_000004.wal is missing");
     /* A number that no segment can have is not taken for another one. */
-    assert_fails(vdb_wal_open(w->env, at(w, "wal"), uuid, (UINT64_C(1) << 32) + 2, NULL, note_record, &seen, &wal,
-                              &recovery, &w->err),
+    assert_fails(vdb_wal_open(w->env, at(w, "wal"), uuid, (UINT64_C(1) << 32) + 2, 0, NULL, note_record, &seen,
+                              &wal, &recovery, &w->err),
                  VDB_CORRUPT, &w->err, "missing");
 }
 
@@ -470,7 +543,7 @@ static void test_no_space(void **state)
 static void test_create_where_something_is(void **state)
 {
     struct world *w = *state;
-    assert_fails(vdb_wal_create(w->env, at(w, "wal"), uuid, &w->err), VDB_EXISTS, &w->err, "wal");
+    assert_fails(vdb_wal_create(w->env, at(w, "wal"), uuid, 1, &w->err), VDB_EXISTS, &w->err, "wal");
 }
 
 static vdb_status refuse_third(void *ctx, const struct vdb_wal_record *record, struct vdb_err *err)
@@ -490,8 +563,9 @@ static void test_callback_fails(void **state)
     append_and_wait(r.wal, 1, 5);
     vdb_wal_close(r.wal, false);
     struct snapshot before = take_snapshot(w);
-    assert_fails(vdb_wal_open(w->env, at(w, "wal"), uuid, 0, NULL, refuse_third, NULL, &wal, &recovery, &w->err),
-                 VDB_LIMIT, &w->err, "replay segment_000000.wal: record at byte ");
+    assert_fails(
+        vdb_wal_open(w->env, at(w, "wal"), uuid, 0, 0, NULL, refuse_third, NULL, &wal, &recovery, &w->err),
+        VDB_LIMIT, &w->err, "replay segment_000000.wal: record at byte ");
     assert_non_null(strstr(w->err.text, "no room for it"));
     assert_null(wal);
     assert_unchanged(w, &before);
@@ -514,6 +588,7 @@ int main(void)
         WAL_BOTH(test_close_with_queued_records),
         WAL_BOTH(test_group_commit),
         WAL_BOTH(test_group_commit_with_rotation),
+        WAL_BOTH(test_group_commit_with_checkpoints),
         WAL_MEMORY(test_failure_under_many_writers),
         WAL_BOTH(test_rotation),
         WAL_BOTH(test_first_live_segment),

@@ -296,8 +296,9 @@ static void test_wrong_uuid(void **state)
     fill_segments(w, 2, true);
     memcpy(other, uuid, sizeof other);
     other[15] ^= 1;
-    assert_fails(vdb_wal_open(w->env, at(w, "wal"), other, 0, NULL, note_record, &seen, &wal, &recovery, &w->err),
-                 VDB_CORRUPT, &w->err, "segment_000000.wal: header at byte 0: belongs to another collection");
+    assert_fails(
+        vdb_wal_open(w->env, at(w, "wal"), other, 0, 0, NULL, note_record, &seen, &wal, &recovery, &w->err),
+        VDB_CORRUPT, &w->err, "segment_000000.wal: header at byte 0: belongs to another collection");
     assert_null(wal);
     assert_int_equal(seen.count, 0); /* nothing of it was shown */
 }
@@ -346,7 +347,7 @@ static void test_segment_of_another_history(void **state)
     struct snapshot before = take_snapshot(w);
     struct vdb_wal_options options = {0};
     assert_fails(
-        vdb_wal_open(w->env, at(w, "wal"), uuid, 0, &options, ignore_record, NULL, &wal, &recovery, &w->err),
+        vdb_wal_open(w->env, at(w, "wal"), uuid, 0, 0, &options, ignore_record, NULL, &wal, &recovery, &w->err),
         VDB_CORRUPT, &w->err, "segment_000001.wal: header at byte 0: does not follow the segment before");
     assert_unchanged(w, &before);
     free_snapshot(&before);
@@ -387,7 +388,7 @@ static vdb_status open_forged(struct world *w)
     struct vdb_wal *wal = NULL;
     struct vdb_wal_recovery recovery;
     struct snapshot before = take_snapshot(w);
-    vdb_status status = vdb_wal_open(w->env, at(w, "wal"), uuid, 0, NULL, ignore_record, NULL, &wal, &recovery,
+    vdb_status status = vdb_wal_open(w->env, at(w, "wal"), uuid, 0, 0, NULL, ignore_record, NULL, &wal, &recovery,
                                      &w->err);
     vdb_wal_close(wal, false);
     assert_unchanged(w, &before);

@@ -28,7 +28,7 @@ static inline void fresh_log(struct world *w)
     if (kind_at(w, "wal") != '-') {
         assert_ok(vdb_env_remove_tree(w->env, at(w, "wal"), &w->err), &w->err);
     }
-    assert_ok(vdb_wal_create(w->env, at(w, "wal"), uuid, &w->err), &w->err);
+    assert_ok(vdb_wal_create(w->env, at(w, "wal"), uuid, 1, &w->err), &w->err);
     assert_ok(w->env->ops->sync_dir(w->env, w->root, &w->err), &w->err);
     assert_ok(w->env->ops->sync_dir(w->env, ".", &w->err), &w->err); /* the root's own name */
 }
@@ -92,7 +92,7 @@ static inline vdb_status reopen(struct world *w, uint64_t segment_bytes, struct 
 {
     struct vdb_wal_options options = {.segment_bytes = segment_bytes};
     *out = (struct reopened){0};
-    return vdb_wal_open(w->env, at(w, "wal"), uuid, 0, &options, note_record, &out->seen, &out->wal,
+    return vdb_wal_open(w->env, at(w, "wal"), uuid, 0, 0, &options, note_record, &out->seen, &out->wal,
                         &out->recovery, &w->err);
 }
 

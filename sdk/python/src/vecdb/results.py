@@ -24,6 +24,11 @@ class CollectionInfo:
     last_seq: int  # sequence number of the newest write
     memory_bytes: int
     log_bytes: int
+    segments: int = 0  # on disk, written by checkpoints
+    segment_rows: int = 0  # live and dead
+    segment_dead: int = 0  # deleted or replaced, not compacted away yet
+    segment_bytes: int = 0
+    checkpoint_seq: int = 0  # the segments hold all writes up to it, the log those after
 
 
 @dataclass(frozen=True)

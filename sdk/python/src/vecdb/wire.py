@@ -229,6 +229,11 @@ def decode_info(answer: Mapping[str, Any]) -> CollectionInfo:
         last_seq=answer.get("last_seq", 0),
         memory_bytes=answer.get("memory_bytes", 0),
         log_bytes=answer.get("log_bytes", 0),
+        segments=answer.get("segments", 0),
+        segment_rows=answer.get("segment_rows", 0),
+        segment_dead=answer.get("segment_dead", 0),
+        segment_bytes=answer.get("segment_bytes", 0),
+        checkpoint_seq=answer.get("checkpoint_seq", 0),
     )
 
 

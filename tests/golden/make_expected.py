@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""Prints expected.txt: what make_golden.c has written after step 2, worked out a second time and without VecDB.
+
+Metadata is in the compact form that VecDB stores: no white space, numbers as they came.
+"""
+
+
+def vector(dimension: int, salt: int) -> str:
+    values = ((1 + (salt * 7 + d * 3) % 23) / 4 * (1 if d % 2 == 0 else -1) for d in range(dimension))
+    return "[" + " ".join(f"{value:.2f}" for value in values) + "]"
+
+
+def main() -> None:
+    print("collection numbers dimension 3 metric l2 index flat")
+    for i in range(40):
+        if i % 5 == 1:
+            print(i * 1000003, vector(3, 100 + i), '{"rewritten":1.50}')
+        elif i % 5 != 0:
+            print(i * 1000003, vector(3, i), f'{{"n":{i},"odd":{"true" if i % 2 else "false"}}}')
+    texts = {
+        42: (4, '{"kind":"number"}'),
+        2**64 - 1: (7, "{}"),
+        "42": (5, '{"kind":"text"}'),
+        "again": (9, '{"back":true}'),
+        "plain": (6, '{"now":{"deep":[1,[2,[3]]]},"e":1e3}'),
+        "été": (2, '{"title":"L\'été — 夏 🌞","tags":["a","b\\n"]}'),
+    }
+    print("collection texts dimension 5 metric cosine index flat")
+    for name, (salt, metadata) in texts.items():
+        print(f'"{name}"' if isinstance(name, str) else name, vector(5, salt), metadata)
+
+
+if __name__ == "__main__":
+    main()

@@ -362,6 +362,36 @@ VECDB_API vecdb_status vecdb_restore_snapshot(vecdb *db, const char *collection,
 VECDB_API vecdb_status vecdb_backup(vecdb *db, const char *to, vecdb_progress_fn *progress, void *ctx,
                                     vecdb_error *err);
 
+/* ---- Following: a second directory kept equal to a collection that another process writes to. */
+
+typedef struct vecdb_follower vecdb_follower;
+
+/* Follows `collection` of the data directory `from` into the data directory `to`, which is made when missing. It needs
+ * nothing of the process that writes to `from`, and locks nothing there. A collection of that name that is in `to`
+ * already must have followed the same one (else VECDB_EXISTS). It can be read, by who opens `to` while nobody follows
+ * into it; it takes no writes (VECDB_READ_ONLY) until it is promoted. */
+VECDB_API vecdb_status vecdb_follower_open(const char *from, const char *to, const char *collection,
+                                           vecdb_follower **out, vecdb_error *err);
+VECDB_API void vecdb_follower_close(vecdb_follower *follower); /* NULL allowed */
+
+/* Applies what there is, up to some megabytes; *more is 0 when all of it was: try again after a while. What was applied
+ * is durable. A follower may be killed at any moment and opened again. VECDB_CORRUPT: damage in `from`, or the two have
+ * different pasts. */
+VECDB_API vecdb_status vecdb_follower_step(vecdb_follower *follower, int *more, vecdb_error *err);
+
+typedef struct vecdb_follower_stats {
+    uint64_t seq;     /* of the last write applied */
+    uint64_t records; /* applied since open */
+    uint64_t bytes;   /* of them */
+    uint64_t copies;  /* of all segments, made because the log did not reach back far enough */
+    uint64_t points;
+} vecdb_follower_stats;
+
+VECDB_API void vecdb_follower_get_stats(const vecdb_follower *follower, vecdb_follower_stats *out);
+
+/* Makes a collection that has followed another one of its own: it takes writes and follows nobody any more. */
+VECDB_API vecdb_status vecdb_promote(vecdb *db, const char *collection, vecdb_error *err);
+
 /* ---- 8 Statistics --------------------------------------------------------------------------------------------
  */
 

@@ -16,10 +16,17 @@ static const struct vdb_storage_verb *const verbs[] = {
     &vdb_storage_report_recover,       &vdb_storage_report_verify,         &vdb_storage_report_stats,
     &vdb_storage_keep_compact,         &vdb_storage_keep_snapshot_create,  &vdb_storage_keep_snapshot_list,
     &vdb_storage_keep_snapshot_delete, &vdb_storage_keep_snapshot_restore, &vdb_storage_keep_backup,
+    &vdb_storage_follow_checkpoint,    &vdb_storage_follow_follow,         &vdb_storage_follow_promote,
     &vdb_storage_bench_bench,
 };
 
-enum { VERB_COUNT = sizeof verbs / sizeof verbs[0], VERB_BYTES_MAX = 64, DEPTH_MAX = 8 };
+enum {
+    VERB_COUNT = sizeof verbs / sizeof verbs[0],
+    VERB_BYTES_MAX = 64,
+    DEPTH_MAX = 8,
+    USAGE_WORD_BYTES = 64,
+    USAGE_LINE_BYTES = 100
+};
 
 #define COLLECTION_DEFAULT "default"
 
@@ -255,12 +262,22 @@ static void help_verb(const struct vdb_storage_verb *verb, struct vdb_buf *out)
     struct vdb_storage_options options;
     struct vdb_args_option table[VDB_STORAGE_OPTIONS_MAX];
     size_t count = describe(verb, &options, table);
-    vdb_buf_printf(out, "vecdb storage %s: %s\n\nUsage: vecdb storage %s", verb->name, verb->summary, verb->name);
+    vdb_buf_printf(out, "vecdb storage %s: %s\n\n", verb->name, verb->summary);
+    size_t line = out->bytes;
+    vdb_buf_printf(out, "Usage: vecdb storage %s", verb->name);
+    size_t indent = out->bytes - line;
     for (size_t i = 0; i < count; i++) {
         const struct vdb_args_option *option = &table[i];
+        char word[USAGE_WORD_BYTES];
         bool flag = option->value_name == NULL;
-        vdb_buf_printf(out, " %s%s%s%s%s", option->required ? "" : "[", option->name, flag ? "" : " ",
-                       flag ? "" : option->value_name, option->required ? "" : "]");
+        int bytes = snprintf(word, sizeof word, " %s%s%s%s%s", option->required ? "" : "[", option->name,
+                             flag ? "" : " ", flag ? "" : option->value_name, option->required ? "" : "]");
+        if (out->bytes - line + (size_t)bytes > USAGE_LINE_BYTES) {
+            vdb_buf_put_text(out, "\n");
+            line = out->bytes;
+            vdb_buf_printf(out, "%*s", (int)indent, "");
+        }
+        vdb_buf_put_text(out, word);
     }
     vdb_buf_printf(out, "\n\n%s\nOptions:\n", verb->about);
     vdb_args_help(table, count, out);

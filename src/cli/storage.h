@@ -4,6 +4,7 @@
  *     storage_insert.c  init, insert, delete
  *     storage_report.c  recover, verify, stats
  *     storage_keep.c    compact, snapshot, backup
+ *     storage_follow.c  follow, promote, checkpoint
  *     storage_bench.c   bench
  *
  * Everything goes through vecdb.h, as any embedding program would. Threads: confined to the main thread.
@@ -44,6 +45,7 @@ struct vdb_storage_options {
     uint64_t singles;
     uint64_t reads;
     bool keep;
+    bool once;
 };
 
 struct vdb_storage_verb {
@@ -70,6 +72,9 @@ extern const struct vdb_storage_verb vdb_storage_keep_snapshot_list;
 extern const struct vdb_storage_verb vdb_storage_keep_snapshot_delete;
 extern const struct vdb_storage_verb vdb_storage_keep_snapshot_restore;
 extern const struct vdb_storage_verb vdb_storage_keep_backup;
+extern const struct vdb_storage_verb vdb_storage_follow_follow;
+extern const struct vdb_storage_verb vdb_storage_follow_promote;
+extern const struct vdb_storage_verb vdb_storage_follow_checkpoint;
 extern const struct vdb_storage_verb vdb_storage_bench_bench;
 
 /* An outcome of vecdb.h as one of ours. */

@@ -258,7 +258,11 @@ static vdb_status bench_reads(struct bench *bench, struct vdb_err *err)
 static int touch_point(void *ctx, const vecdb_hit *point)
 {
     float *sum = ctx;
-    *sum += point->vector[0] + (float)point->metadata_bytes;
+    float own = (float)point->metadata_bytes;
+    for (uint32_t d = 0; d < point->dimension; d++) {
+        own += point->vector[d];
+    }
+    *sum += own;
     return 0;
 }
 
@@ -480,7 +484,7 @@ const struct vdb_storage_verb vdb_storage_bench_bench = {
     .summary = "Measure durable writes, recovery, opening, reads, compaction",
     .about = "Makes the directory, measures in it, and removes it. One writer, every write synced; what a server "
              "gains\n"
-             "by syncing for many writers at once is not in it.\n",
+             "by syncing for many writers at once is not in it. Reads come from the page cache.\n",
     .examples = "  vecdb storage bench --path ./bench-here\n"
                 "  vecdb storage bench --path /mnt/nvme/bench --count 1000000 --json > bench.json\n",
     .describe = describe_bench,

@@ -131,8 +131,11 @@ static void report_compaction(const struct vdb_storage_options *options, const s
             out, "compaction", "%s, %s read and written", vdb_table_duration(a, done->seconds),
             vdb_storage_speed(b, done->result.bytes_before + done->result.bytes_after, done->seconds));
     } else {
-        vdb_storage_line(out, "compaction", "nothing to merge: no dead rows in segments%s",
-                         options->due ? " past a third, no four of one size" : "");
+        vdb_storage_line(out, "compaction", "%s",
+                         done->before.dead > done->after.dead
+                             ? "not needed: the checkpoint left the dead rows out"
+                         : options->due ? "none is due"
+                                        : "not needed: one segment without dead rows");
     }
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/timer.h"
 #include "cli.h"
@@ -69,10 +70,13 @@ static vdb_status recover(const struct vdb_storage_options *options, vecdb **db,
                           struct vdb_err *err)
 {
     vecdb_error error;
+    vdb_log_set_level(VDB_LOG_ERROR); /* a torn end is in the report */
     uint64_t started = vdb_now_ns();
     VDB_TRY(vdb_storage_open_collection(options, db, &recovery->info, err));
     recovery->open_seconds = (double)(vdb_now_ns() - started) * 1e-9;
-    recovery->found = recovery->info.last_seq - recovery->info.checkpoint_seq;
+    if (recovery->info.last_seq > recovery->info.checkpoint_seq) {
+        recovery->found = recovery->info.last_seq - recovery->info.checkpoint_seq;
+    }
     started = vdb_now_ns();
     VDB_TRY(ask_index(*db, recovery, err));
     const vecdb_scan_options scan = {check_point, recovery, 0, 0};
@@ -244,6 +248,7 @@ static vdb_status run_verify(const struct vdb_storage_options *options, struct v
     vecdb_error error;
     uint64_t started = vdb_now_ns();
     vdb_status status;
+    vdb_log_set_level(VDB_LOG_ERROR); /* a torn end is in the report */
     VDB_CHECK(vdb_storage_open(options, false, &db, err));
     VDB_CHECK(vdb_storage_outcome(vecdb_verify(db, NULL, &done.result, &error), &error, err));
     done.seconds = (double)(vdb_now_ns() - started) * 1e-9;
@@ -372,9 +377,11 @@ static void report_stats(const struct vdb_storage_options *options, const struct
     vdb_storage_line(out, "time to open", "%s (%s log entries)",
                      vdb_table_duration(a, (double)info->recovery_ns * 1e-9),
                      vdb_table_count(b, info->recovered_batches));
-    vdb_storage_line(out, "snapshots", "%s (%s, shared with the collection while it has them)",
-                     vdb_table_count(a, picture->snapshot_count),
-                     vdb_storage_bytes(b, picture->files.snapshots.bytes));
+    if (picture->snapshot_count > 0) {
+        vdb_storage_line(out, "snapshots", "%s (%s, shared with the collection while it has them)",
+                         vdb_table_count(a, picture->snapshot_count),
+                         vdb_storage_bytes(b, picture->files.snapshots.bytes));
+    }
     vdb_buf_put_text(out, "\n");
     put_files(&picture->files, out);
     put_segments(picture, out);

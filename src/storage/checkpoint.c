@@ -106,8 +106,8 @@ static vdb_status exchange_behind_gate(struct vdb_store *store, struct vdb_memta
         vdb_version_unref(version);
         return status;
     }
-    store->frozen_seq = store->seq;
-    store->frozen_wal_first = vdb_wal_segment_of(store->wal, store->seq + 1);
+    store->frozen_seq = vdb_wal_durable_seq(store->wal); /* with the marks after the last batch */
+    store->frozen_wal_first = vdb_wal_segment_of(store->wal, store->frozen_seq + 1);
     store->unsaved = 0;
     vdb_store_install(store, version, NULL, NULL);
     return VDB_OK;

@@ -15,19 +15,30 @@ vdb_status vdb_store_make_dirs(struct vdb_env *env, const char *dir, struct vdb_
 {
     static const char *const names[] = {VDB_STORE_VECTORS_DIR, VDB_STORE_META_DIR};
     char path[VDB_LIMIT_PATH_BYTES_MAX];
-    bool made = false;
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+    bool made[2] = {false, false};
+    vdb_status status = VDB_OK;
+    for (size_t i = 0; i < 2 && status == VDB_OK; i++) {
         vdb_file_kind kind;
         uint64_t bytes;
-        VDB_TRY(vdb_path_join(path, sizeof path, dir, names[i], err));
-        vdb_status status = env->ops->stat(env, path, &kind, &bytes, err);
+        VDB_CHECK(vdb_path_join(path, sizeof path, dir, names[i], err));
+        status = env->ops->stat(env, path, &kind, &bytes, err);
         if (status == VDB_NOT_FOUND) {
             status = env->ops->mkdir(env, path, err);
-            made = true;
+            made[i] = status == VDB_OK;
         }
-        VDB_TRY(status);
     }
-    return made ? env->ops->sync_dir(env, dir, err) : VDB_OK;
+    if (status == VDB_OK && (made[0] || made[1])) {
+        status = env->ops->sync_dir(env, dir, err);
+    }
+
+cleanup:
+    for (size_t i = 0; i < 2 && status != VDB_OK; i++) {
+        /* What is there the next call takes as durable, so it must not stay. */
+        if (made[i] && vdb_path_join(path, sizeof path, dir, names[i], NULL) == VDB_OK) {
+            (void)!env->ops->rmdir(env, path, NULL);
+        }
+    }
+    return status;
 }
 
 vdb_status vdb_store_create(struct vdb_env *env, const char *dir, const struct vdb_schema *schema,
@@ -308,7 +319,7 @@ void vdb_store_get_stats(struct vdb_store *store, struct vdb_store_stats *out)
         const struct vdb_segment_info *info = vdb_segment_info(view.version->segments[i]);
         out->segment_rows += info->rows;
         out->segment_dead += vdb_segment_dead(view.version->segments[i]);
-        out->segment_bytes += info->vectors.bytes + info->meta.bytes;
+        out->segment_bytes += info->vectors.bytes + info->meta.bytes + info->dead.bytes;
     }
     out->dead += out->segment_dead;
     vdb_view_release(&view);

@@ -430,6 +430,42 @@ static void test_damage_is_not_copied(void **state)
     }
 }
 
+/* Also in a block that opening does not look at. */
+static void test_damage_deep_inside_is_not_copied(void **state)
+{
+    (void)state;
+    enum { ROWS = 3000 }; /* of 64 bytes each: three blocks of vectors */
+    static const uint64_t offsets[] = {5000, 66000, 100000, 140000, 190000};
+    struct world w;
+    struct vdb_err err = {0};
+    struct vdb_write_result result;
+    struct vdb_point *points = calloc(ROWS, sizeof *points);
+    float vector[DIMENSION] = {1, 2};
+    assert_non_null(points);
+    make_world(&w);
+    for (unsigned n = 0; n < ROWS; n++) {
+        points[n] = (struct vdb_point){{.number = 1000 + n}, vector, DIMENSION, {NULL, 0}};
+    }
+    struct vdb_collection *collection = get(w.database, "b");
+    assert_ok(vdb_collection_upsert(collection, points, ROWS, &result, &err), &err);
+    vdb_collection_unref(collection);
+    checkpoint(w.database, "b");
+    vdb_database_close(w.database);
+    for (size_t i = 0; i < sizeof offsets / sizeof offsets[0]; i++) {
+        struct vdb_env *env = vdb_env_memory_clone(w.env);
+        struct vdb_database *database;
+        assert_true(vdb_env_memory_flip(env, "data/collections/b/vectors/vectors_000000.bin", offsets[i], 4));
+        assert_ok(vdb_database_open(env, "data", true, &database, &err), &err);
+        assert_fails(vdb_database_backup(database, "to", NULL, NULL, &err), VDB_CORRUPT, &err,
+                     "vectors_000000.bin");
+        vdb_database_close(database);
+        vdb_env_memory_destroy(env);
+    }
+    w.database = NULL;
+    free_world(&w);
+    free(points);
+}
+
 /* ---- One snapshot ---- */
 
 static void test_restore_a_snapshot(void **state)
@@ -473,7 +509,8 @@ int main(void)
         cmocka_unit_test(test_backup_has_the_state),    cmocka_unit_test(test_where_a_backup_may_go),
         cmocka_unit_test(test_progress_and_cancelling), cmocka_unit_test(test_backup_beside_writes),
         cmocka_unit_test(test_crash_everywhere),        cmocka_unit_test(test_one_fault_everywhere),
-        cmocka_unit_test(test_damage_is_not_copied),    cmocka_unit_test(test_restore_a_snapshot),
+        cmocka_unit_test(test_damage_is_not_copied),    cmocka_unit_test(test_damage_deep_inside_is_not_copied),
+        cmocka_unit_test(test_restore_a_snapshot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

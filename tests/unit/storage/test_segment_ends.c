@@ -198,7 +198,7 @@ static void test_damaged_bitmap(void **state)
     size_t bytes;
     uint8_t *good = get_image(w, path, &bytes);
     for (uint32_t section = 1; section <= 2; section++) {
-        size_t length;
+        size_t length = 0;
         size_t begin = (size_t)(image_find(good, bytes, section, &length) - good);
         /* A bit moved within the rows changes no count: that one is the stamp's to notice, here it is set right. */
         for (size_t i = begin; i < begin + length; i++) {

@@ -31,7 +31,7 @@ PRODUCTS := --target vecdb_program vecdb_server_program vecdb_shared vecdb_stati
 compile = cmake --preset $(1) $(2) && cmake --build --preset $(1) --parallel $(JOBS) $(3)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test crash asan tsan clang coverage lint format fuzz bench neon bench-micro install clean
+.PHONY: help build demo test crash asan tsan clang coverage lint format fuzz bench neon bench-micro bench-storage install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -113,6 +113,15 @@ bench-micro: ## Measure each distance kernel beside the machine's bandwidth and 
 	@tools/setup build
 	cmake --preset release && cmake --build --preset release --parallel $(JOBS) --target bench_kernels
 	build/release/bench/micro/bench_kernels
+
+bench-storage: ## Measure durable writes beside SQLite and RocksDB, into docs/benchmarks.md (QUICK=1: no docs)
+	@tools/setup build storage-bench
+	cmake --preset release && cmake --build --preset release --parallel $(JOBS) --target bench_storage
+	@mkdir -p build/bench && rm -rf build/bench/storage.tmp
+	build/release/bench/storage/bench_storage --dir build/bench/storage.tmp $(if $(QUICK),--quick) $(BENCH_ARGS) \
+	  >build/bench/storage.json
+	python3 bench/storage/report.py build/bench/storage.json --command "make bench-storage$(if $(QUICK), QUICK=$(QUICK))" \
+	  $(if $(QUICK),,--docs docs/benchmarks.md)
 
 install: ## Install into PREFIX=/usr/local (DESTDIR=dir to stage a package)
 	@tools/setup build

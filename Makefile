@@ -31,7 +31,8 @@ PRODUCTS := --target vecdb_program vecdb_server_program vecdb_shared vecdb_stati
 compile = cmake --preset $(1) $(2) && cmake --build --preset $(1) --parallel $(JOBS) $(3)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test crash asan tsan clang coverage lint format fuzz bench neon bench-micro bench-storage install clean
+.PHONY: help build demo test crash asan tsan clang coverage lint format fuzz bench neon bench-micro bench-storage \
+  install clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))

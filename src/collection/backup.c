@@ -1,14 +1,10 @@
 /* backup.c: a second data directory, made while this one is in use.
  *
- * Each collection gets a snapshot under a scratch name, which is copied, checked, and deleted again. The new directory
+ * Each collection's files are linked under a scratch name, copied, checked, and unlinked again. The new directory
  * is complete before its manifest is written, which is what makes it a database (database.h).
  */
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/log.h"
 #include "base/mem.h"
 #include "collection_internal.h"
 #include "database.h"
@@ -32,48 +28,32 @@ static vdb_status finish(struct vdb_env *env, const char *to, const char *collec
     return vdb_manifest_save(env, to, &manifest, err); /* syncs `to` */
 }
 
-static vdb_status restore_from(struct vdb_collection *collection, const char *snapshot, const char *collections,
-                               struct vdb_err *err)
+/* Copies the collection's present state, or a snapshot (not NULL), into collections/NAME. Under the life lock: its
+ * directory must stay where it is. */
+static vdb_status copy_living(struct vdb_collection *collection, const char *snapshot, const char *collections,
+                              struct vdb_err *err)
 {
     char parent[VDB_LIMIT_PATH_BYTES_MAX];
     char from[VDB_LIMIT_PATH_BYTES_MAX];
     char to[VDB_LIMIT_PATH_BYTES_MAX];
-    VDB_TRY(vdb_path_join(parent, sizeof parent, collection->dir, "snapshots", err));
-    VDB_TRY(vdb_path_join(from, sizeof from, parent, snapshot, err));
-    VDB_TRY(vdb_path_join(to, sizeof to, collections, vdb_collection_schema(collection)->name, err));
-    return vdb_store_restore(collection->env, from, to, false, err);
-}
-
-/* Under the life lock: `dir` does not change. */
-static vdb_status restore_living(struct vdb_collection *collection, const char *snapshot, const char *collections,
-                                 struct vdb_err *err)
-{
     vdb_status status;
     pthread_rwlock_rdlock(&collection->life);
     if (collection->dropped || collection->closed) {
         status = vdb_err_set(err, VDB_NOT_FOUND, "collection \"%s\" is gone",
                              vdb_collection_schema(collection)->name);
-    } else {
-        status = restore_from(collection, snapshot, collections, err);
+        goto cleanup;
     }
-    pthread_rwlock_unlock(&collection->life);
-    return status;
-}
+    VDB_CHECK(vdb_path_join(to, sizeof to, collections, vdb_collection_schema(collection)->name, err));
+    if (snapshot == NULL) {
+        status = vdb_store_backup(collection->store, to, err);
+        goto cleanup;
+    }
+    VDB_CHECK(vdb_path_join(parent, sizeof parent, collection->dir, "snapshots", err));
+    VDB_CHECK(vdb_path_join(from, sizeof from, parent, snapshot, err));
+    status = vdb_store_restore(collection->env, from, to, false, err);
 
-static vdb_status backup_collection(struct vdb_collection *collection, const char *collections,
-                                    struct vdb_err *err)
-{
-    char name[VDB_LIMIT_NAME_BYTES_MAX + 1];
-    uint64_t random;
-    struct vdb_snapshot_info info;
-    struct vdb_err late = {0};
-    VDB_TRY(collection->env->ops->entropy(collection->env, &random, sizeof random, err));
-    snprintf(name, sizeof name, "backup-%016" PRIx64, random);
-    VDB_TRY(vdb_collection_snapshot_create(collection, name, &info, err));
-    vdb_status status = restore_living(collection, name, collections, err);
-    if (vdb_collection_snapshot_delete(collection, name, &late) != VDB_OK) {
-        vdb_log(VDB_LOG_WARN, "backup", "%s", late.text);
-    }
+cleanup:
+    pthread_rwlock_unlock(&collection->life);
     return status;
 }
 
@@ -89,7 +69,7 @@ vdb_status vdb_database_backup(struct vdb_database *database, const char *to, vd
     VDB_CHECK(vdb_database_list(database, &list, &count, err));
     for (size_t i = 0; i < count; i++) {
         const char *name = vdb_collection_schema(list[i])->name;
-        status = backup_collection(list[i], collections, err);
+        status = copy_living(list[i], NULL, collections, err);
         if (status == VDB_NOT_FOUND) { /* dropped since the listing */
             continue;
         }
@@ -122,7 +102,7 @@ vdb_status vdb_database_restore_snapshot(struct vdb_database *database, const ch
     VDB_CHECK(vdb_schema_check_name(snapshot, err));
     VDB_CHECK(vdb_database_get(database, name, &collection, err));
     VDB_CHECK(begin(env, to, collections, err));
-    VDB_CHECK(restore_living(collection, snapshot, collections, err));
+    VDB_CHECK(copy_living(collection, snapshot, collections, err));
     status = finish(env, to, collections, err);
 
 cleanup:

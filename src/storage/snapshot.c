@@ -132,6 +132,29 @@ static void describe(const char *name, const struct vdb_manifest *manifest, stru
 
 /* ---- Create, list, delete ---- */
 
+/* Checkpoints and fills `scratch` (snapshots/.new-...), durable but for its own name. *manifest borrows segments. */
+static vdb_status build_locked(struct vdb_store *store, const char *parent, const char *scratch,
+                               struct vdb_manifest *manifest, struct vdb_err *err)
+{
+    struct vdb_env *env = store->env;
+    bool there;
+    VDB_TRY(vdb_store_checkpoint_locked(store, err));
+    VDB_TRY(look(env, parent, &there, err));
+    if (!there) {
+        VDB_TRY(env->ops->mkdir(env, parent, err));
+    }
+    VDB_TRY(env->ops->sync_dir(env, store->dir, err)); /* always: an earlier attempt may have failed to */
+    vdb_status status = vdb_env_remove_tree(env, scratch, err); /* of an attempt that failed */
+    if (status != VDB_OK && status != VDB_NOT_FOUND) {
+        return status;
+    }
+    *manifest = store->manifest;
+    manifest->created_us = env->ops->now_us(env);
+    manifest->wal_first = 0; /* a snapshot has no log */
+    VDB_TRY(place_segments(env, store->dir, scratch, manifest, link_file, err));
+    return vdb_manifest_save(env, scratch, manifest, err);
+}
+
 static vdb_status create_locked(struct vdb_store *store, const char *name, struct vdb_snapshot_info *info,
                                 struct vdb_err *err)
 {
@@ -148,21 +171,8 @@ static vdb_status create_locked(struct vdb_store *store, const char *name, struc
         VDB_TRY(env->ops->sync_dir(env, parent, err));
         return vdb_err_set(err, VDB_EXISTS, "there is one already; delete it first");
     }
-    VDB_TRY(vdb_store_checkpoint_locked(store, err));
-    VDB_TRY(look(env, parent, &there, err));
-    if (!there) {
-        VDB_TRY(env->ops->mkdir(env, parent, err));
-    }
-    VDB_TRY(env->ops->sync_dir(env, store->dir, err)); /* always: an earlier attempt may have failed to */
-    vdb_status status = vdb_env_remove_tree(env, scratch, err); /* of an attempt that failed */
-    if (status != VDB_OK && status != VDB_NOT_FOUND) {
-        return status;
-    }
-    struct vdb_manifest manifest = store->manifest; /* borrows the segments */
-    manifest.created_us = env->ops->now_us(env);
-    manifest.wal_first = 0; /* a snapshot has no log */
-    VDB_TRY(place_segments(env, store->dir, scratch, &manifest, link_file, err));
-    VDB_TRY(vdb_manifest_save(env, scratch, &manifest, err));
+    struct vdb_manifest manifest;
+    VDB_TRY(build_locked(store, parent, scratch, &manifest, err));
     VDB_TRY(env->ops->rename(env, scratch, path, err));
     VDB_TRY(env->ops->sync_dir(env, parent, err));
     describe(name, &manifest, info);
@@ -176,6 +186,31 @@ vdb_status vdb_store_snapshot_create(struct vdb_store *store, const char *name, 
     vdb_status status = create_locked(store, name, info, err);
     pthread_mutex_unlock(&store->maintain);
     return status == VDB_OK ? VDB_OK : vdb_err_wrap(err, status, "snapshot \"%.80s\"", name);
+}
+
+vdb_status vdb_store_backup(struct vdb_store *store, const char *to, struct vdb_err *err)
+{
+    struct vdb_env *env = store->env;
+    char name[VDB_LIMIT_NAME_BYTES_MAX + 1];
+    char parent[VDB_LIMIT_PATH_BYTES_MAX];
+    char scratch[VDB_LIMIT_PATH_BYTES_MAX];
+    uint64_t random;
+    struct vdb_manifest manifest;
+    struct vdb_err late = {0};
+    VDB_TRY(env->ops->entropy(env, &random, sizeof random, err));
+    snprintf(name, sizeof name, "backup-%016" PRIx64, random);
+    VDB_TRY(snapshot_paths(store->dir, NEW_PREFIX, name, parent, scratch, err));
+    pthread_mutex_lock(&store->maintain);
+    vdb_status status = build_locked(store, parent, scratch, &manifest, err);
+    pthread_mutex_unlock(&store->maintain);
+    if (status == VDB_OK) {
+        status = vdb_store_restore(env, scratch, to, false, err);
+    }
+    vdb_status removed = vdb_env_remove_tree(env, scratch, &late);
+    if (removed != VDB_OK && removed != VDB_NOT_FOUND) {
+        vdb_log(VDB_LOG_WARN, "store", "%s: left for the next open to remove: %s", scratch, late.text);
+    }
+    return status;
 }
 
 struct listing {

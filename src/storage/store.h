@@ -161,6 +161,9 @@ vdb_status vdb_store_snapshot_open(struct vdb_env *env, const char *dir, const c
 vdb_status vdb_store_restore(struct vdb_env *env, const char *from, const char *to, bool follower,
                              struct vdb_err *err) VDB_MUST_CHECK;
 
+/* The same with the present state; writes, checkpoints and compactions go on while it is copied. */
+vdb_status vdb_store_backup(struct vdb_store *store, const char *to, struct vdb_err *err) VDB_MUST_CHECK;
+
 /* ---- verify.c ---- */
 
 struct vdb_verify_result {

@@ -11,6 +11,7 @@ add_compile_definitions(_GNU_SOURCE)
 
 if(VECDB_SANITIZE)
   add_compile_options(-fsanitize=${VECDB_SANITIZE} -fno-sanitize-recover=all)
+  add_compile_options(-UNDEBUG) # asserts too: RelWithDebInfo would leave them out
   add_link_options(-fsanitize=${VECDB_SANITIZE})
   add_compile_definitions(VDB_SANITIZED=1)
 endif()

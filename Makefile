@@ -94,7 +94,7 @@ bench: ## Measure VecDB beside its peers, into build/bench and docs/benchmarks.m
 	BENCH_COMMAND="make bench$(if $(QUICK), QUICK=$(QUICK), PROFILE=$(PROFILE))$(if $(DATASETS), DATASETS='$(DATASETS)')$(if \
 	  $(ADAPTERS), ADAPTERS='$(ADAPTERS)')$(if $(BENCH_ARGS), BENCH_ARGS='$(BENCH_ARGS)')" \
 	  PYTHONDONTWRITEBYTECODE=1 build/venv-bench/bin/python -m bench.ann --data "$(DATA)" \
-	  $(if $(QUICK),--profile quick,--profile $(PROFILE) --docs docs/benchmarks.md) \
+	  --profile $(if $(QUICK),quick,$(PROFILE)) $(if $(QUICK)$(DATASETS)$(ADAPTERS),,--docs docs/benchmarks.md) \
 	  $(if $(DATASETS),--datasets $(DATASETS)) $(if $(ADAPTERS),--adapters $(ADAPTERS)) $(BENCH_ARGS)
 
 neon: ## Cross-compile the 64-bit ARM kernels and run their test under qemu-user

@@ -120,7 +120,7 @@ def _copy_hdf5(source: object, target: Path) -> None:
 
 
 def generated(name: str, cache: Path, data: Path, say=print) -> Dataset:
-    """A generated set by its name, made once: `clustered-200k-128`, `clustered-1m-768`, `patches-1m-132`."""
+    """A generated set by its name, made once: `clustered-200k-128`, `clustered-1m-768`, `patches-1m-128`."""
     spec = generate.parse(name)
     folder = cache / name
     base_path, queries_path, gt_path = (folder / f"{part}.npy" for part in ("base", "queries", "gt_ids"))

@@ -58,6 +58,10 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
+def thread_words(threads: int) -> str:
+    return f"{threads} thread{'s' if threads > 1 else ''}"
+
+
 def title(dataset: dict[str, Any]) -> str:
     return f"{dataset['name']}: {dataset['rows']:,} x {dataset['dimension']}, {dataset['metric']}"
 
@@ -77,10 +81,11 @@ def exact_table(section: dict[str, Any]) -> str:
             if point is None:
                 continue
             ratio = f"{point['qps_median'] / reference['qps_median']:.2f}" if reference else "-"
-            rows.append([name, str(k), number(point["qps_median"]), noise(point), ratio, f"{point['recall']:.4f}",
+            rows.append([name, str(k), f"{point['queries']:,}", number(point["qps_median"]), noise(point), ratio,
+                         f"{point['recall']:.4f}",
                          "yes" if point["identical_ids"] else "no",
                          f"{found[name]['memory_bytes'] / section['dataset']['rows']:,.0f}", found[name]["note"]])
-    return table(["algorithm", "k", "QPS", "min-max", f"x {EXACT_REFERENCE}", "recall", "ids as the truth",
+    return table(["algorithm", "k", "queries", "QPS", "min-max", f"x {EXACT_REFERENCE}", "recall", "ids as the truth",
                   "bytes/vector", "how"], rows)
 
 
@@ -127,9 +132,10 @@ def scan_table(scans: list[dict[str, Any]]) -> str:
             value = scan[key]
             return f"{value['median']:.1f} ({value['min']:.1f}-{value['max']:.1f})"
         rows.append([f"{scan['dataset']}, {scan['rows']:,} x {scan['dimension']} {scan['element']}",
-                     str(scan["threads"]), span("read_gb_s"), span("scan_gb_s"), f"{100 * scan['share']:.0f}%",
+                     str(scan["threads"]), span("read_gb_s"), scan.get("loop", "-"), span("scan_gb_s"),
+                     f"{100 * scan['share']:.0f}%",
                      span("query_ms")])
-    return table(["rows", "threads", "plain read, GB/s", "search, GB/s", "share", "ms a query"], rows)
+    return table(["rows", "threads", "plain read, GB/s", "its loop", "search, GB/s", "share", "ms a query"], rows)
 
 
 def machine_lines(results: dict[str, Any]) -> str:
@@ -156,24 +162,83 @@ def versions_table(results: dict[str, Any]) -> str:
     return table(["algorithm", "version and build"], [[name, text] for name, text in sorted(versions.items())])
 
 
-def missing_lines(results: dict[str, Any]) -> str:
-    lines = [f"- {name}: not installed: {reason}" for name, reason in results["not_installed"].items()]
-    seen = set()
+def point_of(section: dict[str, Any], name: str, k: int) -> dict[str, Any] | None:
+    return next((p for p in section["results"].get(name, {"points": []})["points"] if p["k"] == k), None)
+
+
+def short_tables(results: dict[str, Any]) -> list[str]:
+    """The whole run in a few lines: exact search against FAISS, and who approximates fastest."""
+    parts = []
+    rows = []
+    for section in results["sections"]:
+        if section["kind"] != "exact":
+            continue
+        for k in sorted({p["k"] for found in section["results"].values() for p in found["points"]}):
+            reference = point_of(section, EXACT_REFERENCE, k)
+            cells = []
+            for name in ("vecdb-exact", "vecdb-exact-u8"):
+                point = point_of(section, name, k)
+                cells.append("-" if point is None else number(point["qps_median"]) + (
+                    f" ({point['qps_median'] / reference['qps_median']:.2f}x)" if reference else ""))
+            if cells != ["-", "-"]:
+                rows.append([title(section["dataset"]), str(section["threads"]), str(k), *cells,
+                             number(reference["qps_median"]) if reference else "-"])
+    if rows:
+        parts.append("Exact search, queries per second; in brackets the ratio to FAISS's flat index over float32 "
+                     "(vecdb-exact-u8: over the same data as bytes):\n\n"
+                     + table(["data", "threads", "k", "vecdb-exact", "vecdb-exact-u8", EXACT_REFERENCE], rows))
+    rows = []
+    for section in results["sections"]:
+        if section["kind"] != "ann":
+            continue
+        for k in sorted({p["k"] for found in section["results"].values() for p in found["points"]}):
+            values = {name: [p for p in found["points"] if p["k"] == k] for name, found in section["results"].items()}
+            row = [title(section["dataset"]), str(k)]
+            for recall in RECALLS:
+                reached = {name: at_recall(points, recall) for name, points in values.items()}
+                best = max((name for name in reached if reached[name]), key=lambda n: reached[n][0], default="")
+                row.append(f"{best} {number(reached[best][0])}" if best else "-")
+            rows.append(row)
+    if rows:
+        parts.append("Approximate search, the fastest at each recall, queries per second:\n\n"
+                     + table(["data", "k"] + [f"at {recall:.2f}" for recall in RECALLS], rows))
+    return parts
+
+
+def missing_table(results: dict[str, Any]) -> str:
+    """Every attempt of this run and of its installation that failed."""
+    rows = [[name, "everywhere", f"does not install: {reason}"] for name, reason in results["not_installed"].items()]
+    rows += [[name, "everywhere", reason] for name, reason in results.get("missing_sets", {}).items()]
+    rows += [["vecdb, one query at a time", where, reason] for where, reason in results.get("failed_scans", {}).items()]
+    where: dict[tuple[str, str], list[str]] = {}
     for section in results["sections"]:
         for name, reason in section["failed"].items():
-            line = f"- {name} on {section['dataset']['name']} ({section['threads']} threads): {reason}"
-            if line not in seen:
-                seen.add(line)
-                lines.append(line)
-    return "\n".join(lines) if lines else "Everyone took part."
+            where.setdefault((name, reason), []).append(
+                f"{section['dataset']['name']}, {thread_words(section['threads'])}")
+    rows += [[name, "; ".join(dict.fromkeys(places)), reason] for (name, reason), places in where.items()]
+    if not rows:
+        return "Everyone took part."
+    clean = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    return table(["what", "where", "why"], clean)
+
+
+def left_out(results: dict[str, Any]) -> str:
+    """Those who were not asked in this run, which is no failure of theirs."""
+    asked = {name for section in results["sections"] for name in [*section["results"], *section["failed"]]}
+    names = [name for name in results.get("everyone", []) if name not in asked]
+    return f"Not part of this run, though the harness has them: {', '.join(names)}." if names and asked else ""
 
 
 def markdown(results: dict[str, Any], plots: dict[str, str]) -> str:
     """The whole report. plots: section key -> path of its picture, as the text shall name it."""
     parts = [machine_lines(results)]
+    short = short_tables(results)
+    if short:
+        parts += ["### In short", *short]
     if results.get("scans"):
         parts += ["### One query at a time against the memory's speed",
-                  "All rows are read for each query; the plain read loop does nothing but load. Both alternate.",
+                  "All rows are read for each query; the plain read does nothing but load, by the fastest of several "
+                  "loops there. Both alternate.",
                   scan_table(results["scans"])]
     for kind, heading in (("exact", "### Exact search"), ("ann", "### Approximate search")):
         sections = [section for section in results["sections"] if section["kind"] == kind]
@@ -184,7 +249,7 @@ def markdown(results: dict[str, Any], plots: dict[str, str]) -> str:
                          "* marks a measured point, which may have a higher recall; - was not reached.")
         for section in sections:
             threads = section["threads"]
-            parts.append(f"#### {title(section['dataset'])}, {threads} thread{'s' if threads > 1 else ''}")
+            parts.append(f"#### {title(section['dataset'])}, {thread_words(threads)}")
             rounds = [point["rounds"] for found in section["results"].values() for point in found["points"]]
             parts.append(f"Data: {section['dataset']['source']}. Rounds: {min(rounds, default=0)}.")
             for key, path in plots.items():
@@ -194,5 +259,6 @@ def markdown(results: dict[str, Any], plots: dict[str, str]) -> str:
             if len(section["groups"]) > 1:
                 parts.append("Memory did not hold all at once; interleaved within: "
                              + "; ".join(", ".join(group) for group in section["groups"]) + ".")
-    parts += ["### Who could not take part", missing_lines(results), "### Versions", versions_table(results)]
-    return "\n\n".join(parts) + "\n"
+    parts += ["### Who could not take part", missing_table(results), left_out(results), "### Versions",
+              versions_table(results)]
+    return "\n\n".join(part for part in parts if part) + "\n"

@@ -67,14 +67,15 @@ static void describe(struct vdb_knn_options *options, struct vdb_args_option out
                                         .help = "only this row of the query file, counted from 0 (default: all)",
                                         .max = VDB_LIMIT_COLLECTION_POINTS_MAX - 1,
                                         .given = &options->row_given};
-    out[i++] = (struct vdb_args_option){.name = "--threads",
-                                        .kind = VDB_ARGS_NUMBER,
-                                        .out = &options->threads,
-                                        .value_name = "NUMBER",
-                                        .help = "how many threads, 1 to 1,024 (default: one per core)",
-                                        .min = 1,
-                                        .max = THREADS_MAX,
-                                        .given = &options->threads_given};
+    out[i++] = (struct vdb_args_option){
+        .name = "--threads",
+        .kind = VDB_ARGS_NUMBER,
+        .out = &options->threads,
+        .value_name = "NUMBER",
+        .help = "how many threads, 1 to 1,024 (default: one per core; --query: 1)",
+        .min = 1,
+        .max = THREADS_MAX,
+        .given = &options->threads_given};
     out[i++] = (struct vdb_args_option){.name = "--memory-limit",
                                         .kind = VDB_ARGS_TEXT,
                                         .out = &options->memory_text,
@@ -150,11 +151,13 @@ static void help(struct vdb_buf *out)
         "are\n"
         "computed in integers, exactly; f16 is computed in f32, and so are integers compared with floats.\n"
         "HDF5 files as of ann-benchmarks bring vectors (train), queries (test) and their metric; F.hdf5:NAME is\n"
-        "another data set of F.hdf5. f64 is rounded to f32, bool is bits.\n"
+        "another data set of F.hdf5. f64 is rounded to f32, bool is bits. Distances in a gt.hdf5 are those of\n"
+        "ann-benchmarks: for hamming the share of the bits that differ, for ip the product negated.\n"
         "\n"
-        "--queries, --range, --out, --threads and --memory-limit answer all queries in one batch. Its order is "
-        "that\n"
-        "of distances in double precision, whatever the number of threads or blocks.\n"
+        "--query searches for one vector after the other, on one thread or, with --threads, each on several;\n"
+        "--queries, --range, --out and --memory-limit answer all queries in one batch, on all cores. The order "
+        "is\n"
+        "that of distances in double precision, whatever the number of threads or blocks.\n"
         "\n"
         "The naive loop is the plain way: every value in double precision, one after the other, then a full "
         "sort.\n"

@@ -59,7 +59,9 @@ static vdb_status take_bits(const struct vdb_knn_options *options, const char *o
     vdb_status status = vdb_vectors_as_bits(vectors, bits, err);
     return status == VDB_OK
                ? VDB_OK
-               : vdb_err_wrap(err, status, "%s: \"%s\"%s", option, path, options->bits_given ? ": --bits" : "");
+               : vdb_err_wrap(err, status, "%s: \"%s\": %s%s", option, path,
+                              options->bits_given ? "--bits" : "--metric ",
+                              options->bits_given ? "" : vdb_metric_name((vdb_metric)options->metric));
 }
 
 static vdb_status check_values(const char *option, const char *path, const struct vdb_vectors *vectors,

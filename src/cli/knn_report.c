@@ -5,6 +5,7 @@
 #include "knn.h"
 
 #include "base/json.h"
+#include "base/utf8.h"
 #include "cli.h"
 #include "distance/cpu.h"
 #include "table.h"
@@ -51,12 +52,13 @@ static void put_type(struct vdb_buf *out, vdb_vectors_type in_file, vdb_element 
     }
 }
 
-/* Control characters in a file's name must not reach the terminal. */
+/* What could steer a terminal in a file's name must not reach it. */
 static void put_path(struct vdb_buf *out, const char *path)
 {
-    for (const char *c = path; *c != '\0'; c++) {
-        vdb_buf_put_u8(out, (unsigned char)*c < 0x20 || *c == 0x7f ? '?' : (uint8_t)*c);
-    }
+    char text[VDB_LIMIT_PATH_BYTES_MAX + 512]; /* a path, and the data set behind it */
+    snprintf(text, sizeof text, "%s", path);
+    vdb_utf8_make_printable(text);
+    vdb_buf_put_text(out, text);
 }
 
 static void put_head(const struct vdb_knn_options *options, const struct vdb_knn_input *input,

@@ -4,12 +4,17 @@
  *     neighbors      rows of ids           i32
  *     distances      rows of distances     f32
  *     /distance      attribute of the file: euclidean, angular, hamming, jaccard, ip
+ *     /type, /dimension, /point_type   attributes that are written (dense; float or bit) and not read
  *
  * Floats are read as f32 (an f64 is rounded; one beyond f32 becomes infinity, which the value checks refuse),
  * bool as packed bits. Whatever would lead a reader elsewhere (links, external storage, virtual data sets) is
- * refused. libhdf5's own messages are silenced; ours name the data set, what is there and what is allowed.
+ * refused, and so are filters other than gzip, shuffle and fletcher32. libhdf5's own messages are silenced; ours name
+ * the data set, what is there and what is allowed.
  *
- * Threads: libhdf5 is not thread-safe here: one thread at a time for all of these calls, in the whole process.
+ * Reading happens in a child process for each open data set (hdf5.c says why): a damaged file that crashes libhdf5,
+ * or keeps it busy, is VDB_INVALID. Open before starting threads.
+ *
+ * Threads: confined; libhdf5 is not thread-safe here, so writing is for one thread at a time in the whole process.
  */
 #ifndef VDB_DATA_HDF5_H
 #define VDB_DATA_HDF5_H

@@ -74,7 +74,10 @@ vdb_status vdb_source_read(const struct vdb_source *source, void *out, size_t by
     size_t got = 0;
     VDB_TRY(source->env->ops->read_at(source->env, source->file, out, bytes, offset, &got, err));
     if (got != bytes) {
-        return vdb_err_set(err, VDB_IO, "byte %" PRIu64 ": the file got shorter while it was read", offset + got);
+        return vdb_err_set(err, VDB_INVALID,
+                           "the file changed while it was read: it had %" PRIu64
+                           " bytes and ends at byte %" PRIu64 "; search again when nobody writes to it",
+                           source->bytes, offset + got);
     }
     return VDB_OK;
 }

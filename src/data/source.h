@@ -24,7 +24,8 @@ vdb_status vdb_source_open(struct vdb_source *source, struct vdb_env *env, const
 void vdb_source_of_memory(struct vdb_source *source, const void *data, size_t bytes);
 void vdb_source_close(struct vdb_source *source);
 
-/* All of the bytes, or an error. A range outside the source is VDB_INVALID; a file that got shorter is VDB_IO. */
+/* All of the bytes, or an error. A range outside the source is VDB_INVALID; and so is
+ * one in a file that got shorter. */
 vdb_status vdb_source_read(const struct vdb_source *source, void *out, size_t bytes, uint64_t offset,
                            struct vdb_err *err) VDB_MUST_CHECK;
 

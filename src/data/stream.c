@@ -100,7 +100,7 @@ vdb_status vdb_vector_stream_open(struct vdb_vector_stream *stream, struct vdb_e
     return VDB_OK;
 }
 
-static vdb_status read_block(struct vdb_vector_stream *stream, struct vdb_vectors *block, struct vdb_err *err)
+static vdb_status read_values(struct vdb_vector_stream *stream, struct vdb_vectors *block, struct vdb_err *err)
 {
     if (stream->hdf5 != NULL) {
         return vdb_hdf5_read_rows(stream->hdf5, block, err);
@@ -113,6 +113,22 @@ static vdb_status read_block(struct vdb_vector_stream *stream, struct vdb_vector
                            stream->data_offset + (uint64_t)block->first_row * row_bytes, err);
 }
 
+/* The rows of a block, or behind the last one a look at the file's end. A file that changed is the reason behind
+ * whatever its reader complains of, so that is what the message says. */
+static vdb_status read_next(struct vdb_vector_stream *stream, struct vdb_vectors *block, struct vdb_err *err)
+{
+    struct vdb_err changed = {0};
+    vdb_status status = VDB_OK;
+    if (block->count > 0) {
+        status = read_values(stream, block, err);
+    } else if (stream->vecs) {
+        status = vdb_vecs_check_end(&stream->source, stream->type, stream->count, stream->dimension, err);
+    }
+    vdb_status check = vdb_source_check_unchanged(&stream->source, &changed);
+    bool decides = check == VDB_INVALID || (check != VDB_OK && status == VDB_OK);
+    return decides ? vdb_err_set(err, check, "%s", changed.text) : status;
+}
+
 vdb_status vdb_vector_stream_next(struct vdb_vector_stream *stream, size_t rows_max, struct vdb_vectors *block,
                                   struct vdb_err *err)
 {
@@ -123,11 +139,8 @@ vdb_status vdb_vector_stream_next(struct vdb_vector_stream *stream, size_t rows_
     if (rows > 0) {
         VDB_CHECK(vdb_vectors_init(block, stream->type, rows, stream->dimension, err));
         block->first_row = stream->next_row;
-        VDB_CHECK(read_block(stream, block, err));
-    } else if (stream->vecs) {
-        VDB_CHECK(vdb_vecs_check_end(&stream->source, stream->type, stream->count, stream->dimension, err));
     }
-    VDB_CHECK(vdb_source_check_unchanged(&stream->source, err));
+    VDB_CHECK(read_next(stream, block, err));
     stream->next_row += rows;
 
 cleanup:

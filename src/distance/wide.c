@@ -67,9 +67,17 @@ static double l1(const float *a, const float *b, size_t dimension)
     return sum(l1_term, a, b, dimension);
 }
 
+static void dot_many(const float *query, const void *rows, size_t stride_bytes, size_t count, size_t dimension,
+                     double *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        out[i] = dot(query, (const void *)((const char *)rows + i * stride_bytes), dimension);
+    }
+}
+
 void vdb_wide_scalar(struct vdb_wide *table)
 {
-    *table = (struct vdb_wide){.l2 = l2, .dot = dot, .l1 = l1};
+    *table = (struct vdb_wide){.l2 = l2, .dot = dot, .l1 = l1, .dot_many = dot_many};
 }
 
 void vdb_wide_fill(struct vdb_wide *table, vdb_cpu_level level)

@@ -20,10 +20,15 @@ enum { VDB_WIDE_LANES = 16 };
 
 typedef double vdb_wide_fn(const float *a, const float *b, size_t dimension); /* any alignment */
 
+/* out[i] is what the one-to-one function gives for row i, to the last bit. Asks for rows ahead of their turn. */
+typedef void vdb_wide_many_fn(const float *query, const void *rows, size_t stride_bytes, size_t count,
+                              size_t dimension, double *out);
+
 struct vdb_wide {
     vdb_wide_fn *l2;  /* sum (a-b)^2 */
     vdb_wide_fn *dot; /* sum a*b, not negated */
     vdb_wide_fn *l1;  /* sum |a-b| */
+    vdb_wide_many_fn *dot_many;
 };
 
 void vdb_wide_scalar(struct vdb_wide *table);

@@ -35,6 +35,7 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include "distance/wide.h"
 
@@ -48,10 +49,17 @@ struct vdb_exact_bound {
     double wide; /* e */
 };
 
+/* Rounds to float, never up. The next float below by its bits: nextafterf took a tenth of a row's time. */
 static inline float vdb_exact_bound_down(double x)
 {
     float f = (float)x;
-    return (double)f > x ? nextafterf(f, -INFINITY) : f;
+    if ((double)f > x) {
+        uint32_t bits;
+        memcpy(&bits, &f, sizeof bits);
+        bits = f > 0 ? bits - 1 : f < 0 ? bits + 1 : UINT32_C(0x80000001); /* below 0: the least denormal */
+        memcpy(&f, &bits, sizeof f);
+    }
+    return f;
 }
 
 static inline float vdb_exact_bound_up(double x)

@@ -10,6 +10,9 @@
  * within the top-k's bound gets its distance in double (distance/wide.h), and only that is offered. An inner
  * product has no bound without the row's norm, so dot is taken in double at once, which the memory hides.
  *
+ * Several threads share one query's rows by pieces (vdb_flat_team), each with a top-k of its own; the top-k's order
+ * is total, so the answer does not depend on who took which piece.
+ *
  * F1 Every allowed row is offered to the top-k at most once, and every one not beyond its bound; no other row is.
  * F2 A distance that is NaN (only from rows that hold a NaN or an infinity, which writers refuse) counts as
  * +infinity: the top-k's order stays total.
@@ -17,21 +20,26 @@
  *
  * Threads: shared-read; nothing is kept between searches.
  */
-#include "index.h"
+#include "flat.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 #include "base/limits.h"
 #include "base/mem.h"
+#include "base/pool.h"
 #include "distance/cpu.h"
 #include "exact_bound.h"
 
 enum {
     WORD_ROWS = 64,
-    BLOCK_ROWS = 256,    /* distances held on the stack: 2 KiB */
+    BLOCK_ROWS =
+        1024, /* distances held on the stack: 8 KiB. The kernels' prefetching begins anew with each block */
+    WAITING_ROWS = 256,
     DENSE_ROWS_MIN = 32, /* allowed rows of a word from which it is scanned whole: measured, see README.md */
     PREFETCH_ROWS = 8,   /* doubles of gathered rows: rows between the one asked for and the one computed */
     PREFETCH_BYTES_MAX = 1024, /* of a row; the processor's own prefetchers follow a longer one */
+    PIECE_BYTES = 4 << 20,     /* of rows that a thread of a team takes at once: some 100 microseconds */
 };
 
 struct scan {
@@ -47,9 +55,10 @@ struct scan {
     double relative;     /* exact_bound.h: the kernels' error */
     double absolute;
     struct vdb_topk *topk;
+    double limit; /* what the kernels' distance of a row must not exceed for it to be offered */
     struct vdb_search_counters counters;
     size_t waiting_count; /* allowed rows of sparse words, not computed yet */
-    uint32_t waiting[BLOCK_ROWS];
+    uint32_t waiting[WAITING_ROWS];
 };
 
 /* A row's distance in double, as its vector lies. */
@@ -59,39 +68,61 @@ static double distance_in_double(const struct scan *scan, const void *row)
                              scan->rows->dimension);
 }
 
+/* The limit that follows from the top-k's bound: distance - relative * distance - absolute <= bound, solved for
+ * distance and rounded up. */
+static void set_limit(struct scan *scan)
+{
+    double limit = (vdb_topk_bound(scan->topk) + scan->absolute) / (1 - scan->relative);
+    scan->limit = limit + fabs(limit) * 0x1p-50;
+}
+
 /* Offers an allowed row of which the kernel says `distance`. */
 static void offer(struct scan *scan, double distance, size_t row)
 {
+    if (distance > scan->limit) {
+        return;
+    }
     if (scan->in_double && !scan->wide_at_once) {
-        if (distance - scan->relative * distance - scan->absolute > vdb_topk_bound(scan->topk)) {
-            return;
-        }
         distance = distance_in_double(scan, vdb_rows_at(scan->rows, row));
     }
     if (isnan(distance)) { /* F2 */
         distance = (double)INFINITY;
     }
-    (void)vdb_topk_push(scan->topk, distance, (uint32_t)row);
+    if (vdb_topk_push(scan->topk, distance, (uint32_t)row)) {
+        set_limit(scan);
+    }
+}
+
+/* Distances in double of rows of one chunk by their numbers: an inner product is never a first pass. */
+static void gather_in_double(const struct scan *scan, const char *first, const uint32_t *slots, size_t count,
+                             double *out)
+{
+    const struct vdb_rows *rows = scan->rows;
+    for (size_t i = 0; i < count; i++) {
+        if (i + PREFETCH_ROWS < count) {
+            const char *ahead = first + slots[i + PREFETCH_ROWS] * rows->stride_bytes;
+            for (size_t byte = 0; byte < PREFETCH_BYTES_MAX && byte < rows->dimension * sizeof(float);
+                 byte += VDB_CACHE_LINE_BYTES) {
+                __builtin_prefetch(ahead + byte);
+            }
+        }
+        out[i] = distance_in_double(scan, first + slots[i] * rows->stride_bytes);
+    }
 }
 
 /* Distances of `count` rows of one chunk, all or those of `slots`. */
 static void compute(const struct scan *scan, const void *first, const uint32_t *slots, size_t count, double *out)
 {
     const struct vdb_rows *rows = scan->rows;
-    if (scan->wide_at_once) {
+    if (slots == NULL && scan->wide_at_once) {
+        scan->wide.dot_many(scan->query, first, rows->stride_bytes, count, rows->dimension, out);
         for (size_t i = 0; i < count; i++) {
-            const char *row = (const char *)first + (slots == NULL ? i : slots[i]) * rows->stride_bytes;
-            if (slots != NULL && i + PREFETCH_ROWS < count) {
-                const char *ahead = (const char *)first + slots[i + PREFETCH_ROWS] * rows->stride_bytes;
-                for (size_t byte = 0; byte < PREFETCH_BYTES_MAX && byte < rows->dimension * sizeof(float);
-                     byte += VDB_CACHE_LINE_BYTES) {
-                    __builtin_prefetch(ahead + byte);
-                }
-            }
-            out[i] = distance_in_double(scan, row);
+            out[i] = -out[i];
         }
     } else if (slots == NULL) {
         scan->many(scan->query, first, rows->stride_bytes, count, rows->dimension, out);
+    } else if (scan->wide_at_once) {
+        gather_in_double(scan, first, slots, count, out);
     } else {
         scan->gather(scan->query, first, rows->stride_bytes, slots, count, rows->dimension, out);
     }
@@ -111,8 +142,7 @@ static void scan_whole(struct scan *scan, size_t begin, size_t end)
         count = count < BLOCK_ROWS ? count : BLOCK_ROWS;
         compute(scan, vdb_rows_at(rows, begin), NULL, count, distances);
         for (size_t i = 0; i < count; i++) {
-            double least = distances[i] - scan->relative * distances[i] - scan->absolute;
-            if (least > vdb_topk_bound(scan->topk)) {
+            if (distances[i] > scan->limit) {
                 continue;
             }
             if (scan->allow == NULL || vdb_bitset_test(scan->allow, begin + i)) {
@@ -128,8 +158,8 @@ static void scan_waiting(struct scan *scan)
 {
     const struct vdb_rows *rows = scan->rows;
     const size_t row_mask = ((size_t)1 << rows->chunk_shift) - 1;
-    uint32_t slots[BLOCK_ROWS]; /* within their chunk */
-    double distances[BLOCK_ROWS];
+    uint32_t slots[WAITING_ROWS]; /* within their chunk */
+    double distances[WAITING_ROWS];
     for (size_t begin = 0, end; begin < scan->waiting_count; begin = end) {
         size_t chunk = (size_t)scan->waiting[begin] >> rows->chunk_shift;
         for (end = begin; end < scan->waiting_count; end++) {
@@ -156,12 +186,11 @@ static uint64_t word_of(const struct scan *scan, size_t w)
     return left < WORD_ROWS ? word & ((UINT64_C(1) << left) - 1) : word;
 }
 
-static void scan_allowed(struct scan *scan)
+/* Rows [begin, end) by the filter; begin is a multiple of WORD_ROWS, and so is end unless it is the last row's. */
+static void scan_allowed(struct scan *scan, size_t begin, size_t end)
 {
-    const size_t row_count = scan->rows->count;
-    const size_t word_count = vdb_bitset_words(row_count);
-    size_t whole_begin = 0; /* the consecutive dense words up to here */
-    for (size_t w = 0; w < word_count; w++) {
+    size_t whole_begin = begin; /* the consecutive dense words up to here */
+    for (size_t w = begin / WORD_ROWS; w < vdb_bitset_words(end); w++) {
         uint64_t word = word_of(scan, w);
         size_t allowed = (size_t)__builtin_popcountll(word);
         scan->counters.rows_visited += allowed;
@@ -170,7 +199,7 @@ static void scan_allowed(struct scan *scan)
         }
         scan_whole(scan, whole_begin, w * WORD_ROWS);
         whole_begin = (w + 1) * WORD_ROWS;
-        if (scan->waiting_count + allowed > BLOCK_ROWS) {
+        if (scan->waiting_count + allowed > WAITING_ROWS) {
             scan_waiting(scan);
         }
         for (; word != 0; word &= word - 1) {
@@ -178,15 +207,24 @@ static void scan_allowed(struct scan *scan)
         }
     }
     scan_waiting(scan);
-    if (whole_begin < row_count) {
-        scan_whole(scan, whole_begin, row_count);
+    if (whole_begin < end) {
+        scan_whole(scan, whole_begin, end);
     }
 }
 
-static vdb_status search(const void *index, const struct vdb_rows *rows, const struct vdb_query *query,
-                         struct vdb_topk *topk, struct vdb_err *err)
+static void scan_range(struct scan *scan, size_t begin, size_t end)
 {
-    (void)index;
+    if (scan->allow == NULL) {
+        scan->counters.rows_visited += end - begin;
+        scan_whole(scan, begin, end);
+    } else {
+        scan_allowed(scan, begin, end);
+    }
+}
+
+static vdb_status scan_begin(const struct vdb_rows *rows, const struct vdb_query *query, struct vdb_topk *topk,
+                             struct scan *scan, struct vdb_err *err)
+{
     assert(topk->k > 0 && rows->dimension > 0);
     assert(vdb_metric_fits(rows->element, rows->metric));
     assert(query->allow == NULL || query->allow->count >= rows->count);
@@ -195,36 +233,133 @@ static vdb_status search(const void *index, const struct vdb_rows *rows, const s
                            VDB_LIMIT_COLLECTION_POINTS_MAX);
     }
     const struct vdb_kernels *kernels = vdb_kernels_get();
-    struct scan scan;
-    scan.rows = rows;
-    scan.query = query->vector;
-    scan.allow = query->allow;
-    scan.many = kernels->many[rows->element][rows->metric];
-    scan.gather = kernels->gather[rows->element][rows->metric];
-    scan.topk = topk;
-    scan.in_double = rows->element == VDB_ELEMENT_F32;
-    scan.wide_at_once = scan.in_double && rows->metric == VDB_METRIC_DOT;
-    scan.query_square = 0;
-    scan.relative = 0;
-    scan.absolute = 0;
-    if (scan.in_double) {
-        vdb_wide_fill(&scan.wide, kernels->level);
-        scan.query_square = scan.wide.dot(query->vector, query->vector, rows->dimension);
-        if (!scan.wide_at_once) {
-            vdb_exact_bound_kernel(rows->metric, rows->dimension, &scan.relative, &scan.absolute);
+    scan->rows = rows;
+    scan->query = query->vector;
+    scan->allow = query->allow;
+    scan->many = kernels->many[rows->element][rows->metric];
+    scan->gather = kernels->gather[rows->element][rows->metric];
+    scan->topk = topk;
+    scan->in_double = rows->element == VDB_ELEMENT_F32;
+    scan->wide_at_once = scan->in_double && rows->metric == VDB_METRIC_DOT;
+    scan->query_square = 0;
+    scan->relative = 0;
+    scan->absolute = 0;
+    if (scan->in_double) {
+        vdb_wide_fill(&scan->wide, kernels->level);
+        scan->query_square = scan->wide.dot(query->vector, query->vector, rows->dimension);
+        if (!scan->wide_at_once) {
+            vdb_exact_bound_kernel(rows->metric, rows->dimension, &scan->relative, &scan->absolute);
         }
     }
-    scan.counters = (struct vdb_search_counters){0};
-    scan.waiting_count = 0;
-    if (query->allow == NULL) {
-        scan.counters.rows_visited = rows->count;
-        scan_whole(&scan, 0, rows->count);
-    } else {
-        scan_allowed(&scan);
-    }
+    set_limit(scan);
+    scan->counters = (struct vdb_search_counters){0};
+    scan->waiting_count = 0;
+    return VDB_OK;
+}
+
+static void scan_end(const struct scan *scan, const struct vdb_query *query)
+{
     if (query->counters != NULL) {
-        query->counters->rows_visited += scan.counters.rows_visited;
-        query->counters->distances_computed += scan.counters.distances_computed;
+        query->counters->rows_visited += scan->counters.rows_visited;
+        query->counters->distances_computed += scan->counters.distances_computed;
+    }
+}
+
+static vdb_status search(const void *index, const struct vdb_rows *rows, const struct vdb_query *query,
+                         struct vdb_topk *topk, struct vdb_err *err)
+{
+    (void)index;
+    struct scan scan;
+    VDB_TRY(scan_begin(rows, query, topk, &scan, err));
+    scan_range(&scan, 0, rows->count);
+    scan_end(&scan, query);
+    return VDB_OK;
+}
+
+/* ---- Teams ---- */
+
+struct vdb_flat_team {
+    struct vdb_pool *pool;
+    size_t k_max;
+    struct vdb_topk *topks;       /* one for each thread */
+    struct scan *scans;           /* likewise */
+    struct vdb_candidate *memory; /* k_max for each */
+    size_t piece_rows;
+};
+
+vdb_status vdb_flat_team_create(unsigned threads, size_t k_max, struct vdb_flat_team **out, struct vdb_err *err)
+{
+    vdb_status status;
+    *out = NULL;
+    if (k_max > VDB_LIMIT_COLLECTION_POINTS_MAX) {
+        return vdb_err_set(err, VDB_LIMIT, "k: %zu is over the limit of %u", k_max,
+                           VDB_LIMIT_COLLECTION_POINTS_MAX);
+    }
+    struct vdb_flat_team *team = vdb_calloc(1, sizeof *team);
+    if (team == NULL) {
+        return vdb_err_no_memory(err, "a team of searching threads");
+    }
+    VDB_CHECK(vdb_pool_create(threads, &team->pool, err));
+    threads = vdb_pool_threads(team->pool);
+    team->k_max = k_max;
+    team->topks = vdb_calloc(threads, sizeof *team->topks);
+    team->scans = vdb_calloc(threads, sizeof *team->scans);
+    team->memory = vdb_calloc(k_max * threads, sizeof *team->memory);
+    if (team->topks == NULL || team->scans == NULL || team->memory == NULL) {
+        status = vdb_err_no_memory(err, "a team of searching threads");
+        goto cleanup;
+    }
+    *out = team;
+    team = NULL;
+cleanup:
+    vdb_flat_team_destroy(team);
+    return status;
+}
+
+void vdb_flat_team_destroy(struct vdb_flat_team *team)
+{
+    if (team == NULL) {
+        return;
+    }
+    vdb_pool_destroy(team->pool);
+    free(team->topks);
+    free(team->scans);
+    free(team->memory);
+    free(team);
+}
+
+unsigned vdb_flat_team_threads(const struct vdb_flat_team *team)
+{
+    return vdb_pool_threads(team->pool);
+}
+
+static void scan_piece(void *ctx, unsigned worker, size_t piece)
+{
+    struct vdb_flat_team *team = ctx;
+    struct scan *scan = &team->scans[worker];
+    size_t begin = piece * team->piece_rows;
+    size_t left = scan->rows->count - begin;
+    scan_range(scan, begin, begin + (left < team->piece_rows ? left : team->piece_rows));
+}
+
+vdb_status vdb_flat_team_search(struct vdb_flat_team *team, const struct vdb_rows *rows,
+                                const struct vdb_query *query, struct vdb_topk *topk, struct vdb_err *err)
+{
+    assert(topk->k <= team->k_max && topk->count == 0);
+    const unsigned threads = vdb_pool_threads(team->pool);
+    for (unsigned i = 0; i < threads; i++) {
+        team->topks[i] = *topk;
+        team->topks[i].heap = team->memory + i * team->k_max;
+        VDB_TRY(scan_begin(rows, query, &team->topks[i], &team->scans[i], err));
+    }
+    size_t words = PIECE_BYTES / WORD_ROWS / rows->stride_bytes;
+    team->piece_rows = (words > 0 ? words : 1) * WORD_ROWS;
+    vdb_pool_run(team->pool, (rows->count + team->piece_rows - 1) / team->piece_rows, scan_piece, team);
+    for (unsigned i = 0; i < threads; i++) {
+        for (size_t hit = 0; hit < team->topks[i].count; hit++) {
+            (void)vdb_topk_push(topk, team->topks[i].heap[hit].distance, team->topks[i].heap[hit].row);
+        }
+        scan_end(&team->scans[i], query);
     }
     return VDB_OK;
 }

@@ -101,6 +101,11 @@ def test_threads_and_blocks_change_nothing(files):
     for threads in (1, 2, 5):
         answer = batch(folder / "base.npy", *words, "--threads", threads)
         assert ids_of(answer) == wanted and answer["performance"]["threads"] == threads
+    words[0] = "--query"  # each search by so many threads
+    for threads in (1, 2, 5):
+        answer = batch(folder / "base.npy", *words, "--threads", threads)
+        assert ids_of(answer) == wanted and answer["performance"]["threads"] == threads
+    assert batch(folder / "base.npy", *words)["performance"]["threads"] == 1
     limit = smallest_limit(folder / "base.npy", *words)
     for more in (0, 20000, 10**9):
         answer = batch(folder / "base.npy", *words, "--memory-limit", limit + more)
@@ -189,7 +194,36 @@ def test_out_hdf5_round_trip(tmp_path, metric, limited):
         assert (file["train"][:] == base).all() and (file["test"][:] == queries).all()
         assert file["neighbors"][:].tolist() == wanted
         assert (np.diff(file["distances"][:], axis=1) >= 0).all()
+        rows, ids = queries.astype(np.float64)[:, None], base.astype(np.float64)[file["neighbors"][:]]
+        products = (rows * ids).sum(axis=2)
+        bench = {
+            "l2": np.linalg.norm(rows - ids, axis=2),
+            "cosine": 1 - products / np.linalg.norm(rows, axis=2) / np.linalg.norm(ids, axis=2),
+            "dot": -products,
+        }[metric]
+        assert file["distances"][:] == pytest.approx(bench, rel=1e-6, abs=1e-6)
+        assert file["neighbors"].dtype == np.int32 and file["distances"].dtype == np.float32
+        assert (file.attrs["type"], file.attrs["dimension"], file.attrs["point_type"]) == ("dense", 9, "float")
     assert ids_of(batch(tmp_path / "gt.hdf5", "--k", 5)) == wanted
+
+
+@pytest.mark.parametrize("metric", ["hamming", "jaccard"])
+def test_out_hdf5_of_bits(tmp_path, metric):
+    """ann-benchmarks' hamming distance is the share of the bits that differ."""
+    base, queries = np.random.default_rng(15).integers(0, 2, (2, 200, 61)).astype(bool)
+    with h5py.File(tmp_path / "in.hdf5", "w") as file:
+        file["train"], file["test"], file.attrs["distance"] = base, queries[:7], metric
+    wanted = batch(tmp_path / "in.hdf5", "--k", 5)
+    batch(tmp_path / "in.hdf5", "--k", 5, "--out", tmp_path / "gt.hdf5")
+    with h5py.File(tmp_path / "gt.hdf5") as file:
+        assert (file["train"][:] == base).all() and file["train"].dtype == bool
+        assert (file.attrs["distance"], file.attrs["dimension"], file.attrs["point_type"]) == (metric, 61, "bit")
+        pairs = queries[:7][:, None], base[file["neighbors"][:]]
+        differing = (pairs[0] ^ pairs[1]).mean(axis=2)
+        shared = 1 - (pairs[0] & pairs[1]).sum(axis=2) / (pairs[0] | pairs[1]).sum(axis=2)
+        assert file["distances"][:] == pytest.approx(differing if metric == "hamming" else shared, abs=1e-6)
+        assert file["neighbors"][:].tolist() == ids_of(wanted)
+    assert ids_of(batch(tmp_path / "gt.hdf5", "--k", 5)) == ids_of(wanted)
 
 
 def test_a_limit_holds(tmp_path):
@@ -254,6 +288,20 @@ def test_out_does_not_overwrite_its_input(files):
     folder, base, _ = files
     words = ["--queries", folder / "queries.npy", "--out", folder / "base.npy"]
     refused(vecdb("knn", "--dataset", folder / "base.npy", *words), "would be overwritten")
+    # Under whatever name, and the file of distances too.
+    (folder / "link.npy").symlink_to("base.npy")
+    os.link(folder / "queries.npy", folder / "gt_dist.npy")
+    for out in (f"{folder}/./base.npy", folder / "link.npy", folder / "gt.npy"):
+        run = vecdb("knn", "--dataset", folder / "base.npy", "--queries", folder / "queries.npy", "--out", out)
+        refused(run, "--out is", "would be overwritten")
+    with h5py.File(folder / "set.h5", "w") as file:
+        file["train"], file["test"] = base, base[:2]
+    whole = (folder / "set.h5").read_bytes()
+    for dataset in (folder / "set.h5", f"{folder}/set.h5:train"):
+        refused(vecdb("knn", "--dataset", dataset, "--out", f"{folder}/./set.h5"), "would be overwritten")
+    assert (folder / "set.h5").read_bytes() == whole
+    (folder / "dir.npy").mkdir()
+    refused(vecdb("knn", "--dataset", folder / "set.h5", "--out", folder / "dir.npy"), "is no regular file")
     assert (np.load(folder / "base.npy") == base).all()
 
 
@@ -280,10 +328,24 @@ def test_bad_hdf5(tmp_path):
         file["away"] = h5py.ExternalLink("other.hdf5", "/train")
         file.create_group("group")
         file.create_dataset("unwritten", shape=(1 << 30, 4), dtype="f4", chunks=(64, 4))
+        file.create_dataset("half", shape=(100, 4), dtype="f4", chunks=(10, 4))[:20] = 1
+        file.create_dataset("holes", shape=(100, 4), dtype="f4", chunks=(10, 4), compression="gzip")[:20] = 1
+        file.create_dataset("broad", shape=(1 << 20, 512), dtype="u1", chunks=(1 << 20, 512))
+        file.create_dataset("lzf", data=good, compression="lzf")
+        file.create_dataset("scaled", data=np.ones((100, 4), np.int8), scaleoffset=3)
+        file.create_dataset("external", shape=(10, 4), dtype="f4", external=[("other.raw", 0, 160)])
+        layout = h5py.VirtualLayout((10, 4), "f4")
+        layout[:] = h5py.VirtualSource("other.h5", "train", (10, 4))
+        file.create_virtual_dataset("virtual", layout)
+        file["null"], file["scalar"] = h5py.Empty("f4"), np.float32(3)
     for name, (_, parts) in cases.items():
         refused(vecdb("knn", "--dataset", f"{path}:{name}"), "vecdb knn: --dataset", *parts)
     for name, part in [("missing", "no such data set"), ("soft", "link"), ("away", "link"), ("group", "no data set"),
-                       ("unwritten", "no values were ever written"), ("a/b", "no '/'")]:  # fmt: skip
+                       ("unwritten", "no values were ever written"), ("a/b", "no '/'"),
+                       ("half", "(100, 4), 1600 bytes; the file has"), ("holes", "10 chunks; 2 were ever written"),
+                       ("broad", "may hold 268435456 bytes together"), ("lzf", "filter number 32000; gzip"),
+                       ("scaled", "filter number 6"), ("external", "outside of this file"),
+                       ("virtual", "outside of this file"), ("null", "0 axes"), ("scalar", "0 axes")]:  # fmt: skip
         refused(vecdb("knn", "--dataset", f"{path}:{name}"), "set.hdf5", part)
     with h5py.File(path, "a") as file:
         del file["test"]

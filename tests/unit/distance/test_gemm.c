@@ -73,7 +73,15 @@ static void check_tile(const struct vdb_gemm_kernel *kernel, vdb_element element
     }
     kernel->pack(query, bytes, queries, dimension, 1, panel);
     memset(out, 0xA5, sizeof *out);
-    struct vdb_gemm_tile tile = {panel, rows, stride, dimension, norm, bias, correction, lanes, lanes + LANES};
+    struct vdb_gemm_tile tile = {.panel = panel,
+                                 .rows = rows,
+                                 .stride_bytes = stride,
+                                 .dimension = dimension,
+                                 .norm = norm,
+                                 .bias = bias,
+                                 .correction = correction,
+                                 .gain = lanes,
+                                 .limit = lanes + LANES};
     bool any = kernel->run(&tile, out);
     uint32_t seen = 0;
     const double n = (double)dimension + 1;

@@ -1,4 +1,4 @@
-"""Runs participants against one data set: each in its own pinned process, in rounds A B C A B C."""
+"""Runs participants against one data set: each in its own pinned process, in rounds A B C, B C A, C A B."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ ROOT = Path(__file__).resolve().parents[2]
 MEMORY_SHARE = 0.7  # of what is available, for all processes that live at once
 ONE_BY_ONE_COST = 10  # of a row read for one query, against one of a batch
 QUERIES_MIN = 20  # of a pass, however long it takes
+SPREAD_MAX = 0.15  # (max - min) / median of a point's rounds; above it rounds are added, and what stays so is marked
+EXTRA_STEP = 2  # rounds that are added at a time: one may fall out at either end
+HUGE_PAGES = "glibc.malloc.hugetlb=1"  # GLIBC_TUNABLES of all: malloc asks for transparent huge pages, as numpy does
 
 
 class Failed(Exception):
@@ -39,6 +42,8 @@ class Settings:
 
     threads: int = 1
     rounds: int = 3
+    extra_rounds: int = 0  # at most so many more, while a point is unsteady
+    extra_seconds: float = float("inf")  # at most so long for them
     ks: tuple[int, ...] = (10,)
     query_count: int = 1000
     one_by_one_count: int = 200  # queries of participants that scan all rows for one query at a time
@@ -62,15 +67,34 @@ class Point:
     seconds: list[float]
     recall: float
     identical: bool  # the ids are those of the ground truth, in its order
+    note: str = ""  # what the library says of how it searched, here
 
     def qps(self) -> list[float]:
         return [self.query_count / s for s in self.seconds]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, rounds: int) -> dict[str, Any]:
+        """rounds: how many were asked for, before any were added."""
         qps = self.qps()
         return {"params": self.params, "k": self.k, "queries": self.query_count, "recall": self.recall,
                 "identical_ids": self.identical, "rounds": len(qps), "qps_median": statistics.median(qps),
-                "qps_min": min(qps), "qps_max": max(qps), "seconds": self.seconds}
+                "qps_min": min(qps), "qps_max": max(qps), "spread": middle_spread(qps, rounds), "note": self.note,
+                "seconds": self.seconds}
+
+
+def middle_spread(values: list[float], count: int) -> float:
+    """(max - min) / median of the `count` middle values; of all if there are no more. Rounds that are added can thus
+    show that one odd round was an accident, though its time stays among the point's."""
+    ordered = sorted(values)
+    outside = max(0, len(ordered) - count) // 2
+    inside = ordered[outside:len(ordered) - outside]
+    return (inside[-1] - inside[0]) / statistics.median(ordered)
+
+
+def tunables() -> str:
+    """GLIBC_TUNABLES for a participant: those of the environment, and malloc's huge pages."""
+    given = [part for part in os.environ.get("GLIBC_TUNABLES", "").split(":")
+             if part and not part.startswith("glibc.malloc.hugetlb=")]
+    return ":".join([*given, HUGE_PAGES])
 
 
 class Process:
@@ -82,7 +106,7 @@ class Process:
         self.scratch = settings.scratch / entry.name
         shutil.rmtree(self.scratch, ignore_errors=True)
         environment = dict(os.environ, BENCH_SCRATCH=str(self.scratch), PYTHONPATH=self.path(settings.venv),
-                           PYTHONDONTWRITEBYTECODE="1", PYTHONNOUSERSITE="1")
+                           PYTHONDONTWRITEBYTECODE="1", PYTHONNOUSERSITE="1", GLIBC_TUNABLES=tunables())
         for name in THREAD_VARIABLES:
             environment[name] = str(build_threads)
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -221,15 +245,18 @@ class Contestant:
                    "warm_count": min(count, 32) if first else min(count, 2), "ids": str(ids_path) if first else ""}
         answer = self.process.ask(command, self.settings.search_timeout_s)
         self.built["peak_rss_bytes"] = max(self.built["peak_rss_bytes"], answer["peak_rss_bytes"])
-        self.built["note"] = answer["note"]
         if first:
             ids = np.load(ids_path)
             if ids.ndim != 2 or len(ids) != count:
                 raise Failed(f"it answered {count} queries with ids of shape {ids.shape}")
             found, identical = recall(self.dataset, ids, k)
-            self.points[key] = Point(params, k, count, [], found, identical)
+            self.points[key] = Point(params, k, count, [], found, identical, answer["note"])
         self.points[key].seconds.append(answer["seconds"])
         return self.points[key]
+
+    def unsteady(self) -> int:
+        """Points whose rounds differ by more than SPREAD_MAX."""
+        return sum(middle_spread(point.qps(), self.settings.rounds) > SPREAD_MAX for point in self.points.values())
 
     def close(self) -> None:
         if self.process is not None:
@@ -237,7 +264,7 @@ class Contestant:
             self.process = None
 
     def as_json(self) -> dict[str, Any]:
-        return dict(self.built, points=[point.as_json() for point in self.points.values()],
+        return dict(self.built, points=[point.as_json(self.settings.rounds) for point in self.points.values()],
                     exact=self.entry.exact, element=self.entry.element, build_params=self.entry.build)
 
 
@@ -265,12 +292,12 @@ def groups(entries: list[Entry], dataset: Dataset, available: int) -> list[list[
 
 def run_section(entries: list[Entry], dataset: Dataset, settings: Settings, logs: Path,
                 say: Callable[[str], None], advance: Callable[[float], None] = lambda share: None) -> dict[str, Any]:
-    """Measures `entries` on `dataset`: {"results": {name: ...}, "failed": {name: reason}, "groups": [[name]]}.
-    advance is told the share of the work that is done."""
+    """Measures `entries` on `dataset`: {"results": {name: ...}, "failed": {name: reason}, "groups": [[name]],
+    "extra_seconds": of the rounds that were added}. advance is told the share of the work that is done."""
     all_cores = sorted(os.sched_getaffinity(0))
     cores = all_cores[:settings.threads]
     settings.scratch.mkdir(parents=True, exist_ok=True)
-    out: dict[str, Any] = {"results": {}, "failed": {}, "groups": []}
+    out: dict[str, Any] = {"results": {}, "failed": {}, "groups": [], "extra_seconds": 0.0}
     takes_part = []
     for entry in entries:
         if entry.element != "f32" and dataset.element != entry.element:
@@ -297,16 +324,19 @@ def run_section(entries: list[Entry], dataset: Dataset, settings: Settings, logs
                 if entry.name not in out["failed"]:
                     merged[entry.name] = contestant
                     say(f"  {entry.name}: built in {contestant.built['build_seconds']:.1f} s")
+            round_seconds = 0.0
             for number in range(settings.rounds):
                 if number > 0 and time.monotonic() > settings.deadline:
                     say(f"  time is up: {number} rounds instead of {settings.rounds}")
                     break
-                for contestant in alive:
-                    if contestant.entry.name in out["failed"]:
-                        continue
+                begin = time.monotonic()
+                for contestant in in_turn(alive, number, out):
                     attempt(contestant, contestant.run_round, out, say)
                     done += 1
                     advance(done / steps)
+                round_seconds = time.monotonic() - begin
+            else:
+                steady(alive, settings, round_seconds, out, say)
         finally:
             for contestant in alive:
                 contestant.close()
@@ -315,6 +345,36 @@ def run_section(entries: list[Entry], dataset: Dataset, settings: Settings, logs
             out["results"][name] = contestant.as_json()
             out["results"][name]["cores"] = cores
     return out
+
+
+def in_turn(alive: list[Contestant], number: int, out: dict[str, Any]) -> list[Contestant]:
+    """Who is asked in that round, in its order: each round begins with another one, so that nobody always follows the
+    same neighbour."""
+    going = [contestant for contestant in alive if contestant.entry.name not in out["failed"]]
+    first = number % max(1, len(going))
+    return going[first:] + going[:first]
+
+
+def steady(alive: list[Contestant], settings: Settings, round_seconds: float, out: dict[str, Any],
+           say: Callable[[str], None]) -> None:
+    """Adds rounds of all, EXTRA_STEP at a time, while a point of them is unsteady and there is time for it."""
+    number = settings.rounds
+    while number < settings.rounds + settings.extra_rounds:
+        unsteady = sum(contestant.unsteady() for contestant in in_turn(alive, 0, out))
+        more = EXTRA_STEP * round_seconds
+        if unsteady == 0:
+            return
+        if out["extra_seconds"] + more > settings.extra_seconds or time.monotonic() + more > settings.deadline:
+            say(f"  {unsteady} points are unsteady, and there is no time for more rounds")
+            return
+        say(f"  {unsteady} points are unsteady: {EXTRA_STEP} more rounds")
+        begin = time.monotonic()
+        for _ in range(EXTRA_STEP):
+            for contestant in in_turn(alive, number, out):
+                attempt(contestant, contestant.run_round, out, say)
+            number += 1
+        round_seconds = (time.monotonic() - begin) / EXTRA_STEP
+        out["extra_seconds"] += time.monotonic() - begin
 
 
 def attempt(contestant: Contestant, step: Callable[[], None], out: dict[str, Any], say: Callable[[str], None]) -> None:

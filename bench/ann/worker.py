@@ -37,6 +37,18 @@ def memory() -> dict[str, int]:
     return out
 
 
+def huge_page_bytes() -> int | None:
+    """Anonymous bytes in transparent huge pages; None where the kernel does not say."""
+    try:
+        with open("/proc/self/smaps_rollup", encoding="ascii") as rollup:
+            for line in rollup:
+                if line.startswith("AnonHugePages:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
 def give_back_memory() -> None:
     gc.collect()
     try:
@@ -88,6 +100,8 @@ class Worker:
             "build_seconds": seconds,
             "memory_bytes": max(0, now["anonymous_bytes"] - before),
             "peak_rss_bytes": now["peak_rss_bytes"],
+            "anonymous_bytes": now["anonymous_bytes"],
+            "huge_page_bytes": huge_page_bytes(),
             "index_bytes": self.adapter.index_bytes(),
             "version": self.adapter.version(),
             "note": self.adapter.note(),

@@ -5,6 +5,7 @@
 #include "data/hdf5.h"
 
 #include <errno.h>
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -27,9 +28,23 @@ static vdb_status parse_radius(struct vdb_knn_options *options, struct vdb_err *
     return VDB_OK;
 }
 
+/* l2: the largest number whose root is within the radius, since roots are what users see and copy: the square of a
+ * root is as often as not a little less than what the root was taken of. */
+static double square_within(double radius)
+{
+    double square = fmin(radius * radius, DBL_MAX);
+    while (sqrt(square) > radius) {
+        square = nextafter(square, 0);
+    }
+    while (square < DBL_MAX && sqrt(nextafter(square, INFINITY)) <= radius) {
+        square = nextafter(square, INFINITY);
+    }
+    return square;
+}
+
 double vdb_knn_radius_inside(const struct vdb_knn_options *options)
 {
-    return options->metric == VDB_METRIC_L2    ? options->radius * options->radius
+    return options->metric == VDB_METRIC_L2    ? square_within(options->radius)
            : options->metric == VDB_METRIC_DOT ? -options->radius
                                                : options->radius;
 }

@@ -12,7 +12,8 @@
  * the data set, what is there and what is allowed.
  *
  * Reading happens in a child process for each open data set (hdf5.c says why): a damaged file that crashes libhdf5,
- * or keeps it busy, is VDB_INVALID. Open before starting threads.
+ * or keeps it busy, is VDB_INVALID; one that stands still (a disk that hangs) is VDB_IO. Open before starting threads.
+ * A program that ignores SIGCHLD gets its default back, or nobody could say how a child ended.
  *
  * Threads: confined; libhdf5 is not thread-safe here, so writing is for one thread at a time in the whole process.
  */
@@ -27,15 +28,21 @@ struct vdb_hdf5_shape {
     vdb_vectors_type type; /* as it is read */
     size_t count;
     size_t dimension;
+    size_t value_bytes;    /* of one value in the file: f16, f32 and f64 are all read as f32 */
+    uint64_t memory_bytes; /* what the child needs at most, to read it; a damaged file may take it to its limit */
 };
 
 /* Messages name the data set, not the file: callers put that in front. VDB_NOT_FOUND when there is no data set of
  * that name. */
 vdb_status vdb_hdf5_open(const char *path, const char *name, struct vdb_hdf5 **out, struct vdb_hdf5_shape *shape,
                          struct vdb_err *err) VDB_MUST_CHECK;
-/* Fills out (of the data set's type and dimension): its count rows from its first_row on. */
+/* Fills out (of the data set's type and dimension): its count rows from its first_row on. After a failure other than
+ * rows that do not exist, every further call fails the same way. */
 vdb_status vdb_hdf5_read_rows(struct vdb_hdf5 *hdf5, struct vdb_vectors *out, struct vdb_err *err) VDB_MUST_CHECK;
 void vdb_hdf5_close(struct vdb_hdf5 *hdf5); /* NULL is allowed */
+
+/* For tests: how long the child may be silent before it counts as hanging; 0 for the usual time. */
+void vdb_hdf5_set_silence_ms_max(unsigned silence_ms_max);
 
 /* What the file's attribute `distance` says: VDB_NOT_FOUND without one, VDB_INVALID names an unknown one. */
 vdb_status vdb_hdf5_metric(const char *path, vdb_metric *out, struct vdb_err *err) VDB_MUST_CHECK;

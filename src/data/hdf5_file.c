@@ -20,14 +20,18 @@ enum { BOOL_BLOCK_BYTES = 1 << 20, NAME_BYTES_MAX = 255, WORD_BYTES_MAX = 32 };
 enum {
     CHUNK_CACHE_BYTES = 1 << 20,       /* libhdf5's own choice */
     CHUNK_CACHE_BYTES_MAX = 256 << 20, /* chunks side by side in one band of rows; all of them are read at once */
-    CHUNK_CACHE_SLOTS = 12421,         /* a prime, some hundred times the chunks of a usual band */
-    DEFLATE_RATIO_MAX = 1032,          /* a block of deflate holds at most 258 bytes for 2 bits */
+    CHUNK_COPIES = 3,                  /* of a chunk on its way into the cache: read, filtered, pushed out */
+    READER_BYTES = 20 << 20,   /* libhdf5, its conversions, rows on their way: 9 to 17 MiB were measured */
+    CHUNK_CACHE_SLOTS = 12421, /* a prime, some hundred times the chunks of a usual band */
+    DEFLATE_RATIO_MAX = 1032,  /* a block of deflate holds at most 258 bytes for 2 bits */
 };
 
 struct vdb_hdf5_file {
     hid_t file;
     hid_t dataset;
     uint64_t file_bytes; /* as the file system says, not the superblock */
+    size_t value_bytes;
+    uint64_t memory_bytes;
     vdb_vectors_type type;
     size_t count;
     size_t dimension;
@@ -173,9 +177,9 @@ static vdb_status check_filters(hid_t plist, bool *deflated, struct vdb_err *err
     return count >= 0 ? VDB_OK : vdb_err_set(err, VDB_INVALID, "its list of filters is damaged");
 }
 
-/* Bytes of the chunks that lie side by side in one band of rows. */
-static vdb_status check_chunks(hid_t plist, const struct vdb_hdf5_file *hdf5, size_t value_bytes,
-                               uint64_t *band_bytes, uint64_t *chunk_count, struct vdb_err *err)
+/* Bytes of the chunks that lie side by side in one band of rows, and the memory that reading them takes. */
+static vdb_status check_chunks(hid_t plist, struct vdb_hdf5_file *hdf5, uint64_t *band_bytes,
+                               uint64_t *chunk_count, struct vdb_err *err)
 {
     hsize_t chunk[2] = {0};
     if (H5Pget_chunk(plist, 2, chunk) != 2 || chunk[0] == 0 || chunk[1] == 0) {
@@ -184,7 +188,7 @@ static vdb_status check_chunks(hid_t plist, const struct vdb_hdf5_file *hdf5, si
     uint64_t across = (hdf5->dimension + chunk[1] - 1) / chunk[1];
     uint64_t bytes;
     if (chunk[1] > VDB_LIMIT_DIMENSION_MAX ||
-        __builtin_mul_overflow(across * chunk[1] * value_bytes, chunk[0], &bytes) ||
+        __builtin_mul_overflow(across * chunk[1] * hdf5->value_bytes, chunk[0], &bytes) ||
         bytes > CHUNK_CACHE_BYTES_MAX) {
         return vdb_err_set(err, VDB_LIMIT,
                            "its chunks have the shape (%" PRIu64 ", %" PRIu64
@@ -193,6 +197,7 @@ static vdb_status check_chunks(hid_t plist, const struct vdb_hdf5_file *hdf5, si
     }
     *band_bytes = bytes;
     *chunk_count = across * ((hdf5->count + chunk[0] - 1) / chunk[0]);
+    hdf5->memory_bytes += (bytes > CHUNK_CACHE_BYTES ? bytes : CHUNK_CACHE_BYTES) + bytes / across * CHUNK_COPIES;
     return VDB_OK;
 }
 
@@ -208,10 +213,10 @@ static bool count_chunks(hid_t dataset, hsize_t *out)
 
 /* The bytes stored bear out the shape: all values are there, and the file is long enough for them. */
 static vdb_status check_stored(hid_t dataset, const struct vdb_hdf5_file *hdf5, H5D_layout_t layout,
-                               bool deflated, size_t value_bytes, uint64_t chunk_count, struct vdb_err *err)
+                               bool deflated, uint64_t chunk_count, struct vdb_err *err)
 {
     hsize_t found = 0;
-    uint64_t needed = (uint64_t)hdf5->count * hdf5->dimension * value_bytes; /* below 2^30 * 2^16 * 2^3 */
+    uint64_t needed = (uint64_t)hdf5->count * hdf5->dimension * hdf5->value_bytes; /* below 2^30 * 2^16 * 2^3 */
     uint64_t stored = H5Dget_storage_size(dataset);
     if (hdf5->count == 0) {
         return VDB_OK;
@@ -279,11 +284,12 @@ static vdb_status check_dataset(struct vdb_hdf5_file *hdf5, struct vdb_err *err)
     VDB_CHECK(check_filters(plist, &deflated, err));
     VDB_CHECK(check_type(hdf5->dataset, hdf5, err));
     VDB_CHECK(check_shape(hdf5->dataset, hdf5, err));
-    size_t value_bytes = value_bytes_of(hdf5->dataset);
+    hdf5->value_bytes = value_bytes_of(hdf5->dataset);
+    hdf5->memory_bytes = READER_BYTES;
     if (layout == H5D_CHUNKED) {
-        VDB_CHECK(check_chunks(plist, hdf5, value_bytes, &band_bytes, &chunk_count, err));
+        VDB_CHECK(check_chunks(plist, hdf5, &band_bytes, &chunk_count, err));
     }
-    VDB_CHECK(check_stored(hdf5->dataset, hdf5, layout, deflated, value_bytes, chunk_count, err));
+    VDB_CHECK(check_stored(hdf5->dataset, hdf5, layout, deflated, chunk_count, err));
     if (band_bytes > CHUNK_CACHE_BYTES) {
         VDB_CHECK(reopen_with_cache(hdf5, band_bytes, err));
     }
@@ -338,7 +344,11 @@ vdb_status vdb_hdf5_file_open(const char *path, const char *name, struct vdb_hdf
         status = vdb_err_wrap(err, status, "data set \"%s\"", name);
         goto cleanup;
     }
-    *shape = (struct vdb_hdf5_shape){hdf5->type, hdf5->count, hdf5->dimension};
+    *shape = (struct vdb_hdf5_shape){.type = hdf5->type,
+                                     .count = hdf5->count,
+                                     .dimension = hdf5->dimension,
+                                     .value_bytes = hdf5->value_bytes,
+                                     .memory_bytes = hdf5->memory_bytes};
     *out = hdf5;
 
 cleanup:

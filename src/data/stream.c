@@ -41,8 +41,13 @@ static vdb_status open_hdf5(struct vdb_vector_stream *stream, const char *part, 
     struct vdb_hdf5_shape shape;
     VDB_TRY(vdb_hdf5_open(stream->path, part, &stream->hdf5, &shape, err));
     stream->type = shape.type;
+    stream->type_name = shape.type != VDB_VECTORS_F32 ? NULL
+                        : shape.value_bytes == 8      ? "f64"
+                        : shape.value_bytes == 2      ? "f16"
+                                                      : NULL;
     stream->count = shape.count;
     stream->dimension = shape.dimension;
+    stream->reader_bytes = shape.memory_bytes;
     return VDB_OK;
 }
 
@@ -97,6 +102,7 @@ vdb_status vdb_vector_stream_open(struct vdb_vector_stream *stream, struct vdb_e
         vdb_vector_stream_close(stream);
         return vdb_err_wrap(err, status, "\"%s\"", stream->path);
     }
+    stream->type_name = stream->type_name != NULL ? stream->type_name : vdb_vectors_type_name(stream->type);
     return VDB_OK;
 }
 

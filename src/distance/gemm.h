@@ -9,9 +9,11 @@
  *
  *     the pair passes unless  dot + gain[l] * norm[r] < bias[r] + limit[l]      (a NaN on either side passes)
  *
- * Both sides are rounded once (left: fused; in plain C twice). Rounding to nearest keeps order, so a pair that
- * passes in real arithmetic passes here; index/exact_bound.h derives the four numbers from a distance that must
- * not be missed.
+ * G0 A pair passes if  dot + gain * norm >= bias + limit  holds in real arithmetic and has  2^-24 |gain * norm| + 2^-126
+ *    to spare. For the right side is rounded once, and so is the left one where it is fused: rounding to nearest keeps
+ *    order, so there a pair needs nothing to spare. Plain C rounds the product on its own first, which may lose that
+ *    much; from then on order is kept there too. index/exact_bound.h derives the four numbers from a distance that must
+ *    not be missed, and what they have to spare.
  *
  * G1 u8 and i8: dots are exact, modulo 2^32: as uint32_t for u8 (up to 65,536 * 255^2 < 2^32), as int32_t for i8.
  * G2 f32: each lane is one chain of `dimension` multiply-adds in f32 from 0, in ascending order, so with
@@ -92,13 +94,14 @@ struct vdb_gemm_kernel {
 /* By element: f32, u8, i8 (their numbers 0 to 2). */
 enum { VDB_GEMM_KERNELS = 3 };
 
-/* A vector's codes: with x = factor * vector - centre, elementwise, x is about scale * codes. All in double, in
- * any order of summation: relative to |x|^2 (centre_dot: |x| |centre|) the numbers are within 2^-36 of the exact
- * ones of that x, and x + centre is within 2^-52 of factor * vector elementwise, relative to the greater of it and
- * (factor 1) x, (else) itself. */
+/* A vector's codes: with x = factor * vector - centre, elementwise and as rounded to double, x is about scale * codes.
+ * All in double, in any order of summation: square and residual are within 2^-36 of the exact ones of that x, relative
+ * to themselves (their terms are none below 0, and each is right to a few roundings, since scale * code is exact in
+ * double); centre_dot is, relative to |x| |centre|. x + centre is within 2^-52 of factor * vector elementwise, relative
+ * to the greater of it and (factor 1) x, (else) itself. */
 struct vdb_gemm_codes {
     double square;     /* |x|^2 */
-    double residual;   /* |x - scale * codes|^2 */
+    double residual;   /* |x - scale * codes|^2: may be far below square, and is right there too */
     double centre_dot; /* x . centre */
     float scale;
     int32_t sum; /* of the codes */

@@ -115,7 +115,7 @@ static vdb_status copy_queries(struct vdb_exact *exact, const void *queries, siz
         char *to = (char *)exact->queries + i * exact->query_bytes;
         if (exact->work == VDB_ELEMENT_F32) {
             float *vector = (float *)(void *)to;
-            vdb_exact_scan_to_f32(exact->element, from, exact->dimension, vector);
+            vdb_wide_load(exact->element, from, exact->dimension, vector);
             exact->query_square[i] = exact->wide.dot(vector, vector, exact->dimension);
         } else {
             memcpy(to, from, exact->query_bytes);
@@ -174,6 +174,11 @@ static vdb_status make_lists(struct vdb_exact *exact, struct vdb_err *err)
     }
     if (exact->lists == NULL || (exact->plan != EXACT_SCAN && (exact->gain == NULL || exact->limit == NULL))) {
         return vdb_err_no_memory(err, "the lists of hits");
+    }
+    for (size_t slice = 0; exact->plan != EXACT_SCAN && slice < exact->slice_count; slice++) {
+        for (size_t lane = exact->query_count; lane < lanes; lane++) { /* no query there: nothing passes */
+            exact->limit[slice * lanes + lane] = INFINITY;
+        }
     }
     for (size_t i = 0; i < count; i++) {
         vdb_topk_init(&exact->lists[i].topk, NULL, exact->options.k);
@@ -437,19 +442,24 @@ void vdb_exact_get_stats(const struct vdb_exact *exact, struct vdb_exact_stats *
     uint64_t reranked = 0;
     uint64_t low_tiles = 0;
     uint64_t f32_tiles = 0;
+    uint64_t passed_tiles = 0;
     unsigned threads = vdb_pool_threads(exact->pool);
     for (unsigned i = 0; i < threads; i++) {
         reranked += exact->workers[i].rerank_count;
         low_tiles += exact->workers[i].low_tiles;
         f32_tiles += exact->workers[i].f32_tiles;
+        passed_tiles += exact->workers[i].passed_tiles;
     }
     *out = (struct vdb_exact_stats){
         .plan = plans[exact->plan],
         .kernel = exact->plan != EXACT_SCAN ? exact->gemm.name : vdb_cpu_level_name(exact->kernels->level),
         .threads = threads,
         .query_count = exact->query_count,
+        .slice_count = exact->slice_count,
         .row_count = exact->row_count,
         .rerank_per_query = exact->query_count == 0 ? 0 : (double)reranked / (double)exact->query_count,
+        .tiles = low_tiles + f32_tiles,
+        .passed_tiles = passed_tiles,
     };
     if (low_tiles > 0) {
         out->plan = f32_tiles == 0 ? "gemm int8" : "gemm int8+f32";

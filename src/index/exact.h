@@ -47,8 +47,11 @@ struct vdb_exact_stats {
     const char *kernel; /* "avx512-vnni" */
     unsigned threads;
     size_t query_count;
+    size_t slice_count;      /* lists of hits that each query has until vdb_exact_finish */
     uint64_t row_count;      /* fed so far */
     double rerank_per_query; /* pairs whose distance was taken after the first pass let them through */
+    uint64_t tiles;          /* of the first pass by products: 12 rows and up to 32 queries each... */
+    uint64_t passed_tiles;   /* ...and those of them that some pair passed */
 };
 
 /* queries: query_count (0 is allowed) vectors of `dimension` elements, query_stride_bytes apart; copied.

@@ -72,8 +72,8 @@ struct exact_low {
     size_t panel_bytes;
     struct exact_low_query *queries;
     float *lane_scale, *gain, *lane_length; /* gemm.h, per lane */
-    float *limit;                           /* [slice][panel_count * VDB_GEMM_LANES] */
-    struct exact_turn *turns;               /* [slice][block] */
+    float *limit;             /* [slice][panel_count * VDB_GEMM_LANES]; -infinity past the last query */
+    struct exact_turn *turns; /* [slice][block] */
 };
 
 struct exact_worker {
@@ -84,6 +84,7 @@ struct exact_worker {
     uint64_t useless_count; /* of those, the ones that were no hit at their time */
     uint64_t low_tiles;     /* tiles by plan */
     uint64_t f32_tiles;
+    uint64_t passed_tiles; /* of which a pair passed, or a lane of padding */
 };
 
 struct vdb_exact {
@@ -118,7 +119,7 @@ struct vdb_exact {
     size_t slice_count;
     struct exact_list *lists; /* [slice][query] */
     float *gain;              /* [slice][panel_count * VDB_GEMM_LANES] */
-    float *limit;
+    float *limit;             /* +infinity in the lanes past the last query: these never pass */
 
     struct exact_low low;
 
@@ -159,8 +160,8 @@ void vdb_exact_low_fini(struct exact_low *low);
 size_t vdb_exact_low_code_bytes(size_t dimension);
 size_t vdb_exact_low_rows(size_t dimension); /* whose codes are held at a time */
 
-/* exact_plan.c: what the plans cost at this shape on this machine: measured once in a process, on the first rows of
- * the first search of that shape, and remembered. The codes and numbers of the first `row_count` rows are there. */
+/* exact_plan.c: what the plans cost at this shape on this machine: measured on the first rows of the first few searches
+ * of that shape in a process, and remembered. The codes and numbers of the first `row_count` rows are there. */
 struct exact_costs vdb_exact_plan_costs(struct vdb_exact *exact, size_t row_count);
 bool vdb_exact_plan_low_pays(const struct exact_costs *costs, size_t query_count);
 
@@ -170,9 +171,6 @@ enum { EXACT_NUMBERS_ROWS = 64 * VDB_GEMM_ROWS }; /* rows of one index of vdb_ex
 void vdb_exact_scan_tile(const struct vdb_exact *exact, struct exact_worker *worker, size_t row, size_t count,
                          struct vdb_gemm_tile *tile);
 void vdb_exact_scan_low_tile(const struct vdb_exact *exact, size_t row, struct vdb_gemm_tile *tile);
-
-/* Copies a vector of `element` to f32 (f16, bf16; f32 as it is). */
-void vdb_exact_scan_to_f32(vdb_element element, const void *vector, size_t dimension, float *out);
 
 /* Brings a query's gain and limit up to its list's bound. */
 void vdb_exact_scan_set_limit(struct vdb_exact *exact, size_t slice, size_t query);

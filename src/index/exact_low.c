@@ -235,6 +235,12 @@ static void set_queries(struct vdb_exact *exact, const struct vdb_gemm_codes *co
             vdb_exact_low_set_limit(exact, slice, query);
         }
     }
+    const size_t lanes = exact->panel_count * VDB_GEMM_LANES;
+    for (size_t slice = 0; slice < exact->slice_count; slice++) {
+        for (size_t lane = exact->query_count; lane < lanes; lane++) { /* no query there: nothing passes */
+            low->limit[slice * lanes + lane] = -INFINITY;
+        }
+    }
 }
 
 /* Compares the plans on the first rows; their numbers for f32 are there already. */

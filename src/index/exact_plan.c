@@ -1,7 +1,8 @@
-/* exact_plan.c: what the two plans for f32 cost, measured once for each shape and remembered for the process.
+/* exact_plan.c: what the two plans for f32 cost, measured for each shape and remembered for the process.
  *
- * The first search of a shape times both kernels on its own first rows and queries: a few tiles each, the fastest of
- * three turns, well under a millisecond in all. What depends on the data is not remembered: how many pairs the
+ * The first searches of a shape time both kernels on their own first rows and queries: a few tiles each, the fastest of
+ * three turns, well under a millisecond in all. What else ran on the core can only make a cost greater, so of several
+ * searches the least of each cost counts: a disturbed millisecond is forgotten with the next search. What depends on the data is not remembered: how many pairs the
  * low-precision test lets pass is watched window by window while the search runs (exact_scan.c). All metrics share
  * the kernels, and f16 and bf16 come as f32, so a shape is a dimension and a number of queries, by powers of two.
  *
@@ -15,18 +16,26 @@
 enum {
     BUCKETS = 32, /* powers of two */
     TURNS = 3,
+    SEARCHES = 5, /* that measure: less than five milliseconds of a process's life for a shape */
     PANELS_MAX = 4,
 };
 
-/* A re-ranked row is rarely as near as the probe's are: most come from memory or the third-level cache. */
-static const double RERANK_FAR = 2;
+/* Nanoseconds that a re-ranked pair takes beyond a distance of vectors in the cache, as the probe's are: its row and its
+ * query come from memory or the third-level cache, the list and the limit change. Measured as what 8 bits with k 10 took
+ * more than the same tiles with nothing to re-rank, per pair: 166 ns at 128 dimensions (10 of them the distance), 217 to
+ * 268 at 784 (57); 1,000 queries, 300,000 and 60,000 normal rows, one core of a Zen 5. */
+static const double RERANK_FAR_NS = 150;
 
-/* The low-precision pass must be this much faster to be begun with: its re-ranking comes on top. */
+/* The low-precision pass must be this much faster to be begun with, for its re-ranking comes on top: 10 to 13% of a search
+ * (docs/decisions/0008), 13 to 24% on rows without any structure (the measurement above); near 0.8 it does not matter
+ * which plan is taken. */
 static const double PAYS_BELOW = 0.8;
 
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct exact_costs table[BUCKETS]
-                               [BUCKETS]; /* by dimension and queries; f32_pair is 0 where none is known */
+static struct {
+    struct exact_costs costs;
+    unsigned searches;     /* whose measurements these are the least of */
+} table[BUCKETS][BUCKETS]; /* by dimension and queries */
 
 static size_t bucket_of(size_t value)
 {
@@ -109,24 +118,40 @@ static struct exact_costs measure(struct vdb_exact *exact, size_t row_count)
         double codes = now_ns();
         costs.f32_pair = fmin(costs.f32_pair, (f32 - begin) / pairs);
         costs.low_pair = fmin(costs.low_pair, (low - f32) / pairs);
-        costs.rerank = fmin(costs.rerank, (rerank - amx) / (double)row_count * RERANK_FAR);
+        costs.rerank = fmin(costs.rerank, (rerank - amx) / (double)row_count + RERANK_FAR_NS);
         costs.codes_row = fmin(costs.codes_row, (codes - rerank) / (double)row_count);
     }
     return costs;
 }
 
+static struct exact_costs least_of(const struct exact_costs *a, const struct exact_costs *b)
+{
+    return (struct exact_costs){
+        .f32_pair = fmin(a->f32_pair, b->f32_pair),
+        .low_pair = fmin(a->low_pair, b->low_pair),
+        .amx_pair = fmin(a->amx_pair, b->amx_pair),
+        .rerank = fmin(a->rerank, b->rerank),
+        .codes_row = fmin(a->codes_row, b->codes_row),
+    };
+}
+
 struct exact_costs vdb_exact_plan_costs(struct vdb_exact *exact, size_t row_count)
 {
-    struct exact_costs *known = &table[bucket_of(exact->dimension)][bucket_of(exact->query_count)];
+    const size_t i = bucket_of(exact->dimension);
+    const size_t j = bucket_of(exact->query_count);
     pthread_mutex_lock(&table_lock);
-    struct exact_costs costs = *known;
+    const unsigned searches = table[i][j].searches;
+    struct exact_costs costs = table[i][j].costs;
     pthread_mutex_unlock(&table_lock);
-    if (costs.f32_pair > 0) {
+    if (searches >= SEARCHES) {
         return costs;
     }
-    costs = measure(exact, row_count); /* two searches at once may both measure: either will do */
+    const struct exact_costs now = measure(exact, row_count); /* two searches at once may both measure: no harm */
     pthread_mutex_lock(&table_lock);
-    *known = costs;
+    struct exact_costs *known = &table[i][j].costs;
+    *known = table[i][j].searches == 0 ? now : least_of(known, &now);
+    table[i][j].searches++;
+    costs = *known;
     pthread_mutex_unlock(&table_lock);
     return costs;
 }

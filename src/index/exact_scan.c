@@ -25,42 +25,6 @@ enum {
 
 /* ---- Rows ---- */
 
-static float float_of_half(uint16_t half)
-{
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16;
-    uint32_t exponent = half >> 10 & 31;
-    uint32_t fraction = half & 1023;
-    uint32_t bits;
-    float value;
-    if (exponent == 0) {
-        value = (float)fraction * 0x1p-24f;
-        return sign != 0 ? -value : value;
-    }
-    bits = sign | (exponent == 31 ? 0x7F800000u : (exponent + 112) << 23) | fraction << 13;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-void vdb_exact_scan_to_f32(vdb_element element, const void *vector, size_t dimension, float *out)
-{
-    const char *in = vector;
-    uint16_t half;
-    if (element == VDB_ELEMENT_F16) {
-        for (size_t i = 0; i < dimension; i++) {
-            memcpy(&half, in + i * sizeof half, sizeof half);
-            out[i] = float_of_half(half);
-        }
-    } else if (element == VDB_ELEMENT_BF16) {
-        for (size_t i = 0; i < dimension; i++) {
-            memcpy(&half, in + i * sizeof half, sizeof half);
-            uint32_t bits = (uint32_t)half << 16;
-            memcpy(out + i, &bits, sizeof bits);
-        }
-    } else {
-        memcpy(out, vector, dimension * sizeof *out);
-    }
-}
-
 const void *vdb_exact_scan_rows(const struct vdb_exact *exact, struct exact_worker *worker, size_t begin,
                                 size_t count, bool padded, size_t *stride_bytes)
 {
@@ -73,8 +37,7 @@ const void *vdb_exact_scan_rows(const struct vdb_exact *exact, struct exact_work
     for (size_t i = 0; i < count; i++) {
         char *to = (char *)worker->rows + i * bytes;
         if (exact->work != exact->element) {
-            vdb_exact_scan_to_f32(exact->element, rows + i * exact->stride_bytes, exact->dimension,
-                                  (float *)(void *)to);
+            vdb_wide_load(exact->element, rows + i * exact->stride_bytes, exact->dimension, (float *)(void *)to);
         } else {
             memcpy(to, rows + i * exact->stride_bytes, bytes);
         }
@@ -276,6 +239,7 @@ static void run_tiles(struct vdb_exact *exact, struct exact_worker *worker, size
             tile.gain = exact->gain + lane_base + panel * VDB_GEMM_LANES;
             tile.limit = exact->limit + lane_base + panel * VDB_GEMM_LANES;
             if (exact->gemm.run(&tile, worker->out)) {
+                worker->passed_tiles++;
                 take_passed(exact, worker, slice, panel, row, count, tile.rows, tile.stride_bytes);
             }
         }
@@ -319,6 +283,7 @@ static void run_low_tiles(struct vdb_exact *exact, struct exact_worker *worker, 
             if (!low->gemm.run(&tile, worker->out)) {
                 continue;
             }
+            worker->passed_tiles++;
             if (rows == NULL) {
                 rows = vdb_exact_scan_rows(exact, worker, row, count, false, &stride);
             }

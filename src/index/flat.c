@@ -6,9 +6,10 @@
  * the gather kernel, which asks for the rows that follow ahead of their turn. Both kernels give the same distance
  * to the last bit, so the answer does not depend on which of them ran.
  *
- * On f32 those distances are a first pass: a row whose distance less the kernel's error bound (exact_bound.h) is
- * within the top-k's bound gets its distance in double (distance/wide.h), and only that is offered. An inner
- * product has no bound without the row's norm, so dot is taken in double at once, which the memory hides.
+ * On f32, f16 and bf16 those distances are a first pass: a row whose distance less the kernel's error bound
+ * (exact_bound.h) is within the top-k's bound gets its distance in double (distance/wide.h), and only that is offered.
+ * An inner product has no bound without the row's norm: on f32 dot is taken in double at once, which the memory hides;
+ * on f16 and bf16, whose conversion it would not hide, the kernel multiplies each row with itself too.
  *
  * Several threads share one query's rows by pieces (vdb_flat_team), each with a top-k of its own; the top-k's order
  * is total, so the answer does not depend on who took which piece.
@@ -16,7 +17,7 @@
  * F1 Every allowed row is offered to the top-k at most once, and every one not beyond its bound; no other row is.
  * F2 A distance that is NaN (only from rows that hold a NaN or an infinity, which writers refuse) counts as
  * +infinity: the top-k's order stays total.
- * F3 On f32, ids, order and ties are those of distances in double precision (wide.h), on every machine.
+ * F3 On f32, f16 and bf16, ids, order and ties are those of distances in double precision (wide.h), on every machine.
  *
  * Threads: shared-read; nothing is kept between searches.
  */
@@ -39,6 +40,7 @@ enum {
     DENSE_ROWS_MIN = 32, /* allowed rows of a word from which it is scanned whole: measured, see README.md */
     PREFETCH_ROWS = 8,   /* doubles of gathered rows: rows between the one asked for and the one computed */
     PREFETCH_BYTES_MAX = 1024, /* of a row; the processor's own prefetchers follow a longer one */
+    SQUARE_BYTES = 128 << 10,  /* of a block whose rows are read twice: in the second-level cache still */
     PIECE_BYTES = 4 << 20,     /* of rows that a thread of a team takes at once: some 100 microseconds */
 };
 
@@ -48,8 +50,10 @@ struct scan {
     const struct vdb_bitset *allow; /* or NULL */
     vdb_distance_many_fn *many;
     vdb_distance_gather_fn *gather;
-    bool in_double;    /* F3: what the kernels give is a first pass... */
-    bool wide_at_once; /* ...or not asked for */
+    bool in_double;         /* F3: what the kernels give is a first pass... */
+    bool wide_at_once;      /* ...or not asked for */
+    vdb_distance_fn *inner; /* dot of f16 and bf16: the kernel that gives a row's squared norm; else NULL */
+    size_t block_rows;
     struct vdb_wide wide;
     double query_square; /* cosine in double */
     double relative;     /* exact_bound.h: the kernels' error */
@@ -64,8 +68,12 @@ struct scan {
 /* A row's distance in double, as its vector lies. */
 static double distance_in_double(const struct scan *scan, const void *row)
 {
-    return vdb_wide_distance(&scan->wide, scan->rows->metric, scan->query, scan->query_square, row,
-                             scan->rows->dimension);
+    const struct vdb_rows *rows = scan->rows;
+    if (rows->element != VDB_ELEMENT_F32) {
+        return vdb_wide_halves(rows->element, rows->metric, scan->query, scan->query_square, row,
+                               rows->dimension);
+    }
+    return vdb_wide_distance(&scan->wide, rows->metric, scan->query, scan->query_square, row, rows->dimension);
 }
 
 /* The limit that follows from the top-k's bound: distance - relative * distance - absolute <= bound, solved for
@@ -110,6 +118,19 @@ static void gather_in_double(const struct scan *scan, const char *first, const u
     }
 }
 
+/* Turns the kernel's inner products into the least that those in double can be. */
+static void lower_to_bound(const struct scan *scan, const char *first, const uint32_t *slots, size_t count,
+                           double *out)
+{
+    const struct vdb_rows *rows = scan->rows;
+    const double query_length = sqrt(scan->query_square);
+    for (size_t i = 0; i < count; i++) {
+        const char *row = first + (slots == NULL ? i : slots[i]) * rows->stride_bytes;
+        double square = -scan->inner(row, row, rows->dimension);
+        out[i] = vdb_exact_bound_kernel_dot(rows->dimension, query_length, square, out[i]);
+    }
+}
+
 /* Distances of `count` rows of one chunk, all or those of `slots`. */
 static void compute(const struct scan *scan, const void *first, const uint32_t *slots, size_t count, double *out)
 {
@@ -126,6 +147,9 @@ static void compute(const struct scan *scan, const void *first, const uint32_t *
     } else {
         scan->gather(scan->query, first, rows->stride_bytes, slots, count, rows->dimension, out);
     }
+    if (scan->inner != NULL) {
+        lower_to_bound(scan, first, slots, count, out);
+    }
 }
 
 /* Scans rows [begin, end) whole and offers the allowed ones. No block crosses a chunk. */
@@ -139,7 +163,7 @@ static void scan_whole(struct scan *scan, size_t begin, size_t end)
         size_t count = end - begin;
         size_t left_in_chunk = chunk_rows - (begin & (chunk_rows - 1));
         count = count < left_in_chunk ? count : left_in_chunk;
-        count = count < BLOCK_ROWS ? count : BLOCK_ROWS;
+        count = count < scan->block_rows ? count : scan->block_rows;
         compute(scan, vdb_rows_at(rows, begin), NULL, count, distances);
         for (size_t i = 0; i < count; i++) {
             if (distances[i] > scan->limit) {
@@ -222,6 +246,35 @@ static void scan_range(struct scan *scan, size_t begin, size_t end)
     }
 }
 
+/* F3: how the distances of this element and metric come to be those in double. */
+static void set_exactness(struct scan *scan, const struct vdb_kernels *kernels)
+{
+    const struct vdb_rows *rows = scan->rows;
+    const bool halves = rows->element == VDB_ELEMENT_F16 || rows->element == VDB_ELEMENT_BF16;
+    const bool dot = rows->metric == VDB_METRIC_DOT;
+    scan->in_double = rows->element == VDB_ELEMENT_F32 || halves;
+    scan->wide_at_once = dot && rows->element == VDB_ELEMENT_F32;
+    scan->inner = dot && halves ? kernels->one[rows->element][VDB_METRIC_DOT] : NULL;
+    scan->block_rows = BLOCK_ROWS;
+    scan->query_square = 0;
+    scan->relative = 0;
+    scan->absolute = 0;
+    if (!scan->in_double) {
+        return;
+    }
+    vdb_wide_fill(&scan->wide, kernels->level);
+    scan->query_square = halves ? -vdb_wide_halves(rows->element, VDB_METRIC_DOT, scan->query, 0, scan->query,
+                                                   rows->dimension)
+                                : scan->wide.dot(scan->query, scan->query, rows->dimension);
+    if (!dot) {
+        vdb_exact_bound_kernel(rows->metric, rows->dimension, &scan->relative, &scan->absolute);
+    }
+    if (scan->inner != NULL) {
+        size_t fit = SQUARE_BYTES / rows->stride_bytes;
+        scan->block_rows = fit < 1 ? 1 : fit < BLOCK_ROWS ? fit : BLOCK_ROWS;
+    }
+}
+
 static vdb_status scan_begin(const struct vdb_rows *rows, const struct vdb_query *query, struct vdb_topk *topk,
                              struct scan *scan, struct vdb_err *err)
 {
@@ -239,18 +292,7 @@ static vdb_status scan_begin(const struct vdb_rows *rows, const struct vdb_query
     scan->many = kernels->many[rows->element][rows->metric];
     scan->gather = kernels->gather[rows->element][rows->metric];
     scan->topk = topk;
-    scan->in_double = rows->element == VDB_ELEMENT_F32;
-    scan->wide_at_once = scan->in_double && rows->metric == VDB_METRIC_DOT;
-    scan->query_square = 0;
-    scan->relative = 0;
-    scan->absolute = 0;
-    if (scan->in_double) {
-        vdb_wide_fill(&scan->wide, kernels->level);
-        scan->query_square = scan->wide.dot(query->vector, query->vector, rows->dimension);
-        if (!scan->wide_at_once) {
-            vdb_exact_bound_kernel(rows->metric, rows->dimension, &scan->relative, &scan->absolute);
-        }
-    }
+    set_exactness(scan, kernels);
     set_limit(scan);
     scan->counters = (struct vdb_search_counters){0};
     scan->waiting_count = 0;

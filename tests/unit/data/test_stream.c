@@ -5,8 +5,10 @@
 #include "data/npy_write.h"
 #include "data/stream.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { ROWS = 100, DIMENSION = 3 };
@@ -171,6 +173,44 @@ static void test_replaced(void **state)
     vdb_vector_stream_close(&stream);
 }
 
+/* Another file of the same size, written at the same time. */
+static void check_twin(const char *name)
+{
+    char path[256];
+    char twin[264];
+    struct vdb_vector_stream stream;
+    struct vdb_vectors block;
+    struct vdb_err err = {0};
+    struct stat info;
+    static char bytes[1 << 16];
+    write_files();
+    make_path(path, name);
+    snprintf(twin, sizeof twin, "%s.twin", path);
+    assert_int_equal(stat(path, &info), 0);
+    assert_true(info.st_size <= (off_t)sizeof bytes);
+    FILE *file = fopen(twin, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, (size_t)info.st_size, file), info.st_size);
+    assert_int_equal(fclose(file), 0);
+    struct timespec times[2] = {info.st_atim, info.st_mtim};
+    assert_int_equal(utimensat(AT_FDCWD, twin, times, 0), 0);
+    assert_ok(vdb_vector_stream_open(&stream, vdb_env_posix(), path, NULL, &err), &err);
+    assert_ok(vdb_vector_stream_next(&stream, 10, &block, &err), &err);
+    vdb_vectors_fini(&block);
+    assert_int_equal(rename(twin, path), 0);
+    assert_fails(vdb_vector_stream_next(&stream, 10, &block, &err), VDB_INVALID, &err,
+                 "changed while it was read: another file has its name now");
+    assert_null(block.data);
+    vdb_vector_stream_close(&stream);
+}
+
+static void test_twins(void **state)
+{
+    (void)state;
+    check_twin("a.npy");
+    check_twin("a.h5");
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -193,8 +233,8 @@ int main(void)
         return 1;
     }
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_blocks), cmocka_unit_test(test_changes),
-                                       cmocka_unit_test(test_cuts), cmocka_unit_test(test_replaced),
-                                       cmocka_unit_test(test_names)};
+                                       cmocka_unit_test(test_cuts),   cmocka_unit_test(test_replaced),
+                                       cmocka_unit_test(test_twins),  cmocka_unit_test(test_names)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     struct vdb_err err;
     return vdb_env_remove_tree(vdb_env_posix(), folder, &err) != VDB_OK || failed;

@@ -141,7 +141,7 @@ static void test_the_self_check(void **state)
     assert_true(passes_check());
 }
 
-/* VNNI, AVX2 and, where there is one, the real AMX. */
+/* VNNI, what AVX-512 has without it, AVX2 and, where there is one, the real AMX. */
 static void test_every_low_kernel(void **state)
 {
     (void)state;
@@ -150,6 +150,9 @@ static void test_every_low_kernel(void **state)
         if (!vdb_cpu_runs(vdb_cpu_detect(), (vdb_cpu_level)level)) {
             continue;
         }
+        vdb_gemm_fill(&table, (vdb_cpu_level)level, 0);
+        assert_true(table.amx.run == NULL);
+        check_kernel(&table.low, false);
         vdb_gemm_fill(&table, (vdb_cpu_level)level, vdb_cpu_detect_extensions());
         check_kernel(&table.low, false);
         assert_true(table.amx.run == NULL || vdb_gemm_amx_missing() == NULL);

@@ -1,5 +1,6 @@
 /* test_wide.c: dot_many of every level gives what the scalar one-to-one function gives, to the last bit, in exactly
- * `count` places, for packed and padded rows, near and far. */
+ * `count` places, for packed and padded rows, near and far; and distances of f16 and bf16 are those of the f32 they are.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -75,10 +76,51 @@ static void test_dot_many_equals_dot(void **state)
     free(memory);
 }
 
+/* f16 and bf16: all patterns load as what they are, and distances are those of the loaded vectors, to the bit. */
+static void test_halves(void **state)
+{
+    (void)state;
+    enum { DIMENSION = 700 };
+    static uint16_t a[DIMENSION + 1], b[DIMENSION + 1];
+    static float x[DIMENSION], y[DIMENSION];
+    struct vdb_wide wide;
+    vdb_wide_scalar(&wide);
+    for (uint32_t pattern = 0; pattern < 65536; pattern++) {
+        const uint16_t half = (uint16_t)pattern;
+        const int exponent = half >> 10 & 31;
+        double want = exponent == 0 ? ldexp(half & 1023, -24) : ldexp(1024 + (half & 1023), exponent - 25);
+        want = exponent < 31 ? want : (half & 1023) != 0 ? (double)NAN : (double)INFINITY;
+        vdb_wide_load(VDB_ELEMENT_F16, &half, 1, x);
+        assert_true(isnan(want) ? isnan(x[0]) : (double)x[0] == (half & 0x8000 ? -want : want));
+        const uint32_t bits = pattern << 16;
+        vdb_wide_load(VDB_ELEMENT_BF16, &half, 1, x);
+        assert_memory_equal(x, &bits, sizeof bits);
+    }
+    for (size_t dimension = 1; dimension <= DIMENSION; dimension += dimension < 40 ? 1 : 73) {
+        for (unsigned run = 0; run < 2 * (VDB_METRIC_L1 + 1); run++) {
+            const vdb_element element = run % 2 ? VDB_ELEMENT_BF16 : VDB_ELEMENT_F16;
+            const vdb_metric metric = (vdb_metric)(run / 2);
+            const char *odd = (const char *)b + run % 2; /* at any address */
+            for (size_t i = 0; i <= dimension;
+                 i++) { /* of all magnitudes but the greatest, in either byte order */
+                a[i] = (uint16_t)vdb_rng_below(&rng, 65536) & 0xBBBB;
+                b[i] = (uint16_t)vdb_rng_below(&rng, 65536) & 0xBBBB;
+            }
+            vdb_wide_load(element, a, dimension, x);
+            vdb_wide_load(element, odd, dimension, y);
+            double aa = wide.dot(x, x, dimension);
+            assert_true(vdb_wide_halves(element, VDB_METRIC_DOT, a, 0, a, dimension) == -aa);
+            assert_true(vdb_wide_halves(element, metric, a, aa, odd, dimension) ==
+                        vdb_wide_distance(&wide, metric, x, aa, y, dimension));
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_dot_many_equals_dot),
+        cmocka_unit_test(test_halves),
     };
     vdb_rng_init(&rng, SEED);
     return cmocka_run_group_tests(tests, NULL, NULL);

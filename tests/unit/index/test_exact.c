@@ -500,6 +500,44 @@ static void test_plans(void **state)
     }
 }
 
+/* Lanes past the last query let nothing pass: with one query and k 1 few tiles of a panel have a hit in them. */
+static void test_lanes_of_padding_never_pass(void **state)
+{
+    (void)state;
+    enum { COUNT = 6000, DIMENSION = 24 };
+    static const vdb_element elements[] = {VDB_ELEMENT_F32, VDB_ELEMENT_F32, VDB_ELEMENT_BF16, VDB_ELEMENT_U8};
+    static const vdb_exact_plan plans[] = {VDB_EXACT_PLAN_F32, VDB_EXACT_PLAN_INT8, VDB_EXACT_PLAN_INT8,
+                                           VDB_EXACT_PLAN_AUTO};
+    for (unsigned run = 0; run < 4 * VDB_METRIC_L1 * 2; run++) {
+        const unsigned kind = run % 4;
+        const size_t queries = run < 4 * VDB_METRIC_L1 ? 1 : 33; /* one lane of one panel, or of the second */
+        struct vdb_exact_options options = {.k = 1, .threads = 1 + run % 2, .plan = plans[kind]};
+        struct vdb_exact *exact;
+        struct vdb_exact_stats stats;
+        struct data data = data_create(COUNT, queries, DIMENSION, elements[kind],
+                                       (vdb_metric)(run / 4 % VDB_METRIC_L1), FILL_WHOLE);
+        for (size_t q = 1; q < 32 && queries > 1; q++) { /* the first panel passes as rarely as the second */
+            memcpy(data.queries + q * vdb_vector_bytes(data.element, DIMENSION), data.queries,
+                   vdb_vector_bytes(data.element, DIMENSION));
+        }
+        assert_int_equal(vdb_exact_create(data.queries, vdb_vector_bytes(data.element, DIMENSION), queries,
+                                          DIMENSION, data.element, data.metric, &options, &exact, NULL),
+                         VDB_OK);
+        assert_int_equal(vdb_exact_feed(exact, data.rows, data.stride_bytes, COUNT, 0, NULL), VDB_OK);
+        assert_int_equal(vdb_exact_finish(exact, NULL), VDB_OK);
+        vdb_exact_get_stats(exact, &stats);
+        assert_int_equal(stats.tiles, (uint64_t)((COUNT + 11) / 12) * (queries / 32 + 1));
+        assert_true(stats.passed_tiles > 0);
+        if (stats.passed_tiles * 4 > stats.tiles) {
+            fail_msg("%s, %s, %s, %zu queries: %" PRIu64 " of %" PRIu64 " tiles passed (seed %" PRIu64 ")",
+                     vdb_metric_name(data.metric), vdb_element_name(data.element), stats.plan, queries,
+                     stats.passed_tiles, stats.tiles, seed);
+        }
+        vdb_exact_destroy(exact);
+        data_fini(&data);
+    }
+}
+
 /* A NaN among rows or queries counts as infinitely far and spoils no other answer. */
 static void test_nan_is_infinitely_far(void **state)
 {
@@ -622,6 +660,7 @@ int main(void)
         cmocka_unit_test(test_the_largest_dimension),
         cmocka_unit_test(test_few_pairs_are_reranked),
         cmocka_unit_test(test_plans),
+        cmocka_unit_test(test_lanes_of_padding_never_pass),
         cmocka_unit_test(test_nan_is_infinitely_far),
         cmocka_unit_test(test_bad_input_is_refused),
         cmocka_unit_test(test_every_lower_level),

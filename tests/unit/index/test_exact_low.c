@@ -19,13 +19,27 @@
 #include "distance/cpu.h"
 #include "index/exact_low.h"
 
-enum { DIMENSION_MAX = 800, ROUNDS = 4000, SEED = 23, ROWS = VDB_GEMM_ROWS, LANES = VDB_GEMM_LANES };
+enum {
+    DIMENSION_MAX = 800,
+    DIMENSION_LARGE = 4100,
+    ROUNDS = 4000,
+    SEED = 23,
+    ROWS = VDB_GEMM_ROWS,
+    LANES = VDB_GEMM_LANES
+};
 
 static struct vdb_rng rng;
 
-static float x_row[DIMENSION_MAX], x_query[DIMENSION_MAX];
-static double centre[DIMENSION_MAX];
-static _Alignas(64) int8_t codes[ROWS * (DIMENSION_MAX + 64)], query_codes[DIMENSION_MAX + 64];
+static float x_row[DIMENSION_LARGE], x_query[DIMENSION_LARGE];
+static double centre[DIMENSION_LARGE];
+static _Alignas(64) int8_t codes[ROWS * (DIMENSION_LARGE + 64)], query_codes[DIMENSION_LARGE + 64];
+
+/* Mostly few dimensions, now and then many, and seldom more than any of the loops' blocks. */
+static size_t any_dimension(size_t round)
+{
+    size_t most = round % 64 == 8 ? DIMENSION_LARGE : round % 8 == 0 ? DIMENSION_MAX : 70;
+    return 1 + (size_t)vdb_rng_below(&rng, most);
+}
 
 /* ---- Codes ---- */
 
@@ -35,6 +49,8 @@ static void check_codes(vdb_gemm_quantise_fn *quantise, size_t dimension, double
     const size_t padded = (dimension + 15) / 16 * 16;
     long double square = 0, residual = 0, centre_dot = 0, length = 0;
     int32_t sum = 0;
+    bool plain = factor ==
+                 1; /* x is what double holds: then the residual is known to a few roundings of itself */
     memset(codes, 0x55, sizeof codes);
     quantise(x_row, factor, centre, dimension, step, padded, codes, &got);
     assert_true(step == 0 || got.scale == step);
@@ -47,6 +63,7 @@ static void check_codes(vdb_gemm_quantise_fn *quantise, size_t dimension, double
         assert_true(step != 0 || codes[i] >= -127);
         long double x = (long double)x_row[i] * (long double)factor - (long double)centre[i];
         long double rest = x - (long double)got.scale * codes[i];
+        plain = plain && (long double)(double)x == x;
         square += x * x;
         residual += rest * rest;
         centre_dot += x * (long double)centre[i];
@@ -55,6 +72,7 @@ static void check_codes(vdb_gemm_quantise_fn *quantise, size_t dimension, double
     assert_int_equal(codes[padded], 0x55);
     assert_int_equal(got.sum, sum);
     assert_true(fabsl((long double)got.square - square) <= 0x1p-30L * square);
+    assert_true(!plain || fabsl((long double)got.residual - residual) <= 0x1p-36L * residual);
     assert_true(fabsl((long double)got.centre_dot - centre_dot) <= 0x1p-30L * length);
     assert_true(fabsl(sqrtl((long double)got.residual) - sqrtl(residual)) <= 0x1p-34L * sqrtl(square));
     if (step == 0 && got.scale > 1e-37f) { /* half a step, a bit more for rounding */
@@ -67,7 +85,7 @@ static void test_codes_of_every_level(void **state)
 {
     (void)state;
     for (size_t round = 0; round < ROUNDS; round++) {
-        const size_t dimension = 1 + (size_t)vdb_rng_below(&rng, round % 8 == 0 ? DIMENSION_MAX : 70);
+        const size_t dimension = any_dimension(round);
         const float magnitude = ldexpf(1, round % 3 == 0 ? (int)vdb_rng_below(&rng, 200) - 100 : 0);
         const bool whole = round % 5 == 0;
         for (size_t i = 0; i < dimension; i++) {
@@ -226,73 +244,142 @@ static void make_row(const struct vdb_gemm *table, size_t dimension, double fact
     }
 }
 
+/* A pair and the bound it is held against. */
+struct pair {
+    struct vdb_gemm table;
+    struct vdb_wide wide;
+    struct exact_low_bound bound;
+    vdb_cpu_level level;
+    unsigned extensions;
+    size_t dimension;
+    float step;
+    double factor_q, factor_r;
+    double q, r; /* lengths, less the centre */
+    double centre_square;
+    double distance;
+};
+
+/* Any level, with any of its extensions or none. */
+static void choose_level(struct pair *pair)
+{
+    do {
+        pair->level = (vdb_cpu_level)vdb_rng_below(&rng, VDB_CPU_LEVEL_COUNT);
+    } while (!vdb_cpu_runs(vdb_cpu_detect(), pair->level));
+    pair->extensions = vdb_cpu_detect_extensions() & (unsigned)vdb_rng_below(&rng, VDB_CPU_EXTENSIONS_ALL + 1);
+    vdb_gemm_fill(&pair->table, pair->level, pair->extensions);
+    vdb_wide_fill(&pair->wide, pair->level);
+}
+
+/* x_row, x_query and the centre, for codes with a scale of their own. */
+static void make_scaled(struct pair *pair, size_t round, bool cosine)
+{
+    const float magnitude = ldexpf(1, round % 4 == 0 ? (int)vdb_rng_below(&rng, 160) - 80 : 0);
+    const double offset = round % 7 == 0 ? 1000 : 0.3;
+    const size_t dimension = pair->dimension;
+    for (size_t i = 0; i < dimension; i++) {
+        centre[i] = round % 2 == 0 ? 0
+                                   : offset * (double)(cosine ? 0.1f : magnitude) * (double)vdb_rng_normal(&rng);
+        x_row[i] = (cosine ? 0 : (float)centre[i]) + vdb_rng_normal(&rng) * magnitude;
+    }
+    const unsigned kind = (unsigned)vdb_rng_below(&rng, 7);
+    if (kind < 5) {
+        double factor = cosine ? 1 / sqrt(pair->wide.dot(x_row, x_row, dimension)) : 1;
+        make_query(&pair->table, dimension, factor, kind, magnitude);
+    } else {
+        make_row(&pair->table, dimension, 1, kind == 5, magnitude);
+    }
+}
+
+/* The same for step 1: whole numbers of 0 to 255, which lose nothing; in rounds that are `odd` some that lose much: not
+ * whole, or out of the range. */
+static void make_whole(const struct pair *pair, bool odd)
+{
+    for (size_t i = 0; i < pair->dimension; i++) {
+        centre[i] = 128;
+        x_row[i] = (float)vdb_rng_below(&rng, 256);
+        x_query[i] = (float)vdb_rng_below(&rng, 256);
+        if (odd && vdb_rng_below(&rng, 10) == 0) {
+            x_row[i] += vdb_rng_normal(&rng) * (vdb_rng_below(&rng, 4) == 0 ? 1000 : 1);
+            x_query[i] += vdb_rng_normal(&rng) * (vdb_rng_below(&rng, 4) == 0 ? 1000 : 1);
+        }
+    }
+}
+
+/* The numbers of the pair; false when a vector has no direction and cosine asks for one. */
+static bool measure_pair(struct pair *pair, vdb_metric metric)
+{
+    const size_t dimension = pair->dimension;
+    const double qq = pair->wide.dot(x_query, x_query, dimension);
+    const double rr = pair->wide.dot(x_row, x_row, dimension);
+    if (metric == VDB_METRIC_COSINE && (qq == 0 || rr == 0)) {
+        return false;
+    }
+    pair->factor_q = metric == VDB_METRIC_COSINE ? 1 / sqrt(qq) : 1;
+    pair->factor_r = metric == VDB_METRIC_COSINE ? 1 / sqrt(rr) : 1;
+    pair->q = length_of(x_query, dimension, pair->factor_q);
+    pair->r = length_of(x_row, dimension, pair->factor_r);
+    pair->centre_square = 0;
+    for (size_t i = 0; i < dimension; i++) {
+        pair->centre_square += centre[i] * centre[i];
+    }
+    pair->bound = (struct exact_low_bound){.metric = metric,
+                                           .wide = VDB_WIDE_ERROR(dimension),
+                                           .centre = sqrt(pair->centre_square) * (1 + EXACT_LOW_WIDE),
+                                           .query_unit = pair->q > 0 ? ldexp(1, -ilogb(pair->q)) : 1,
+                                           .row_unit = pair->r > 0 ? ldexp(1, -ilogb(pair->r)) : 1};
+    if (metric == VDB_METRIC_L2) {
+        pair->bound.query_unit = fmin(pair->bound.query_unit, pair->bound.row_unit);
+        pair->bound.row_unit = pair->bound.query_unit;
+    }
+    pair->distance = vdb_wide_distance(&pair->wide, metric, x_query, qq, x_row, dimension);
+    return true;
+}
+
+static bool pair_passes(const struct pair *pair, double threshold)
+{
+    return passes(&pair->table, &pair->bound, pair->dimension, pair->factor_q, pair->factor_r, pair->step,
+                  threshold);
+}
+
 static void test_no_pair_is_missed(void **state)
 {
+    unsigned whole_count = 0;
     (void)state;
     for (size_t round = 0; round < ROUNDS; round++) {
         const vdb_metric metric = (vdb_metric)(round % 3);
-        const size_t dimension = 1 + (size_t)vdb_rng_below(&rng, round % 8 == 0 ? DIMENSION_MAX : 70);
-        const float magnitude = ldexpf(1, round % 4 == 0 ? (int)vdb_rng_below(&rng, 160) - 80 : 0);
         const bool cosine = metric == VDB_METRIC_COSINE;
-        const double offset = round % 7 == 0 ? 1000 : 0.3;
-        double centre_square = 0;
-        struct vdb_gemm table;
-        struct vdb_wide wide;
-        vdb_cpu_level level;
-        do {
-            level = (vdb_cpu_level)vdb_rng_below(&rng, VDB_CPU_LEVEL_COUNT);
-        } while (!vdb_cpu_runs(vdb_cpu_detect(), level));
-        vdb_gemm_fill(&table, level, vdb_cpu_detect_extensions());
-        vdb_wide_fill(&wide, level);
-        for (size_t i = 0; i < dimension; i++) {
-            centre[i] = round % 2 == 0
-                            ? 0
-                            : offset * (double)(cosine ? 0.1f : magnitude) * (double)vdb_rng_normal(&rng);
-            x_row[i] = (cosine ? 0 : (float)centre[i]) + vdb_rng_normal(&rng) * magnitude;
-            centre_square += centre[i] * centre[i];
-        }
-        double factor_r = cosine ? 1 / sqrt(wide.dot(x_row, x_row, dimension)) : 1;
-        const unsigned kind = (unsigned)vdb_rng_below(&rng, 7);
-        if (kind < 5) {
-            make_query(&table, dimension, factor_r, kind, magnitude);
+        const bool whole = round % 10 < 2 && !cosine;
+        const bool odd = round % 10 == 1;
+        struct pair pair = {.dimension = any_dimension(round), .step = whole ? 1 : 0};
+        choose_level(&pair);
+        if (whole) {
+            make_whole(&pair, odd);
         } else {
-            make_row(&table, dimension, 1, kind == 5, magnitude);
-            double rr = wide.dot(x_row, x_row, dimension);
-            factor_r = cosine && rr > 0 ? 1 / sqrt(rr) : 1;
+            make_scaled(&pair, round, cosine);
         }
-        double qq = wide.dot(x_query, x_query, dimension);
-        if (cosine && qq == 0) {
+        if (!measure_pair(&pair, metric)) {
             continue;
         }
-        double factor_q = cosine ? 1 / sqrt(qq) : 1;
-        double q = length_of(x_query, dimension, factor_q);
-        double r = length_of(x_row, dimension, factor_r);
-        struct exact_low_bound bound = {.metric = metric,
-                                        .wide = VDB_WIDE_ERROR(dimension),
-                                        .centre = sqrt(centre_square) * (1 + EXACT_LOW_WIDE),
-                                        .query_unit = q > 0 ? ldexp(1, -ilogb(q)) : 1,
-                                        .row_unit = r > 0 ? ldexp(1, -ilogb(r)) : 1};
-        if (metric == VDB_METRIC_L2) {
-            bound.query_unit = fmin(bound.query_unit, bound.row_unit);
-            bound.row_unit = bound.query_unit;
+        const double distance = pair.distance, q = pair.q, r = pair.r;
+        if (!pair_passes(&pair, distance)) {
+            fail_msg("round %zu, metric %d, dimension %zu, %s, extensions %u: dropped at its own distance %.17g",
+                     round, (int)metric, pair.dimension, vdb_cpu_level_name(pair.level), pair.extensions,
+                     distance);
         }
-        double distance = vdb_wide_distance(&wide, metric, x_query, qq, x_row, dimension);
-        if (!passes(&table, &bound, dimension, factor_q, factor_r, 0, distance)) {
-            fail_msg("round %zu, metric %d, dimension %zu, %s: dropped at its own distance %.17g", round,
-                     (int)metric, dimension, vdb_cpu_level_name(level), distance);
-        }
-        /* Each vector's codes are off by half a step at most: dimension steps of 2 most / 254. */
-        double off = sqrt((double)dimension) / 120;
-        double apart = 2 * q * r * 2 * off + 1e-5 * (q * r + q * q + r * r + fabs(distance) + centre_square +
-                                                     (q + r) * sqrt(centre_square));
-        if (passes(&table, &bound, dimension, factor_q, factor_r, 0, distance - apart) &&
-            distance - apart > -1e30 && apart > 1e-30 && metric != VDB_METRIC_COSINE) {
+        /* Each vector's codes are off by half a step at most: dimension steps of 2 most / 254. Whole numbers are not. */
+        double off = whole ? 0 : sqrt((double)pair.dimension) / 120;
+        double apart = 2 * q * r * 2 * off + 1e-5 * (q * r + q * q + r * r + fabs(distance) + pair.centre_square +
+                                                     (q + r) * sqrt(pair.centre_square));
+        if (!(whole && odd) && distance - apart > -1e30 && apart > 1e-30 &&
+            pair_passes(&pair, distance - apart)) {
             fail_msg("round %zu, metric %d, dimension %zu, %s: passes %.17g below its distance %.17g", round,
-                     (int)metric, dimension, vdb_cpu_level_name(level), apart, distance);
+                     (int)metric, pair.dimension, vdb_cpu_level_name(pair.level), apart, distance);
         }
-        assert_true(passes(&table, &bound, dimension, factor_q, factor_r, 0, (double)INFINITY));
-        assert_false(passes(&table, &bound, dimension, factor_q, factor_r, 0, -(double)INFINITY));
+        assert_true(pair_passes(&pair, (double)INFINITY));
+        assert_false(pair_passes(&pair, -(double)INFINITY));
+        whole_count += whole;
     }
+    assert_true(whole_count > ROUNDS / 10);
 }
 
 int main(void)

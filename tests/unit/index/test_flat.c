@@ -17,7 +17,6 @@
 #include "base/pool.h"
 #include "base/rng.h"
 #include "distance/cpu.h"
-#include "distance/wide.h"
 #include "index/flat.h"
 
 enum { SEED_DEFAULT = 7 };
@@ -337,61 +336,6 @@ static void test_a_nan_row_comes_last(void **state)
     }
 }
 
-/* F3: near-ties in the last bit, squares that underflow or overflow f32, all metrics, with and without a filter.
- */
-static void test_f32_answers_are_those_of_doubles(void **state)
-{
-    enum { COUNT = 700, DIMENSION = 37 };
-    static float memory[COUNT][DIMENSION];
-    const float scales[] = {1, 1e-30f, 1e-41f, 3e37f};
-    struct vdb_wide wide;
-    vdb_wide_fill(&wide, VDB_CPU_SCALAR);
-    for (unsigned round = 0; round < 4 * 8; round++) {
-        float query[DIMENSION];
-        const float scale = scales[round / 8];
-        for (size_t i = 0; i < DIMENSION; i++) {
-            query[i] = vdb_rng_normal(*state) * scale;
-            float centre = vdb_rng_normal(*state) * scale;
-            for (size_t r = 0; r < COUNT; r++) {
-                float off = nextafterf(centre, vdb_rng_below(*state, 2) ? INFINITY : -INFINITY);
-                memory[r][i] = round % 2     ? vdb_rng_normal(*state) * scale
-                               : r % 3 == 2  ? memory[r - 1][i]
-                               : (r + i) % 5 ? centre
-                                             : off;
-            }
-        }
-        const void *array = memory;
-        vdb_metric metric = (vdb_metric)(round / 2 % 4);
-        struct vdb_rows rows = vdb_rows_of_array(&array, COUNT, DIMENSION, VDB_ELEMENT_F32, metric);
-        for (unsigned shape = SHAPE_NONE; shape < SHAPE_COUNT; shape++) {
-            struct vdb_bitset allow = filter((enum shape)shape, COUNT, 0, *state);
-            struct vdb_candidate want[COUNT];
-            struct vdb_candidate heap[20];
-            size_t found = 0;
-            for (uint32_t r = 0; r < COUNT; r++) {
-                if (shape == SHAPE_NONE || vdb_bitset_test(&allow, r)) {
-                    double square = wide.dot(query, query, DIMENSION);
-                    want[found].distance = vdb_wide_distance(&wide, metric, query, square, memory[r], DIMENSION);
-                    want[found++].row = r;
-                }
-            }
-            oracle_tie = lower_row_first;
-            qsort(want, found, sizeof *want, compare);
-            struct vdb_topk topk;
-            vdb_topk_init(&topk, heap, 20);
-            struct vdb_query q = {query, shape == SHAPE_NONE ? NULL : &allow, NULL};
-            assert_int_equal(vdb_index_flat.search(NULL, &rows, &q, &topk, NULL), VDB_OK);
-            vdb_topk_finish(&topk);
-            assert_int_equal(topk.count, found < 20 ? found : 20);
-            for (size_t i = 0; i < topk.count; i++) {
-                assert_int_equal(heap[i].row, want[i].row);
-                assert_true(heap[i].distance == want[i].distance);
-            }
-            vdb_bitset_fini(&allow);
-        }
-    }
-}
-
 /* Rows so far apart that a piece of a team's work is one word of them: many pieces, with ties across all. */
 static void test_teams_answer_as_one_thread(void **state)
 {
@@ -553,7 +497,6 @@ int main(void)
         cmocka_unit_test(test_filters_of_every_shape),
         cmocka_unit_test(test_chunked_rows_answer_as_one_array),
         cmocka_unit_test(test_a_nan_row_comes_last),
-        cmocka_unit_test(test_f32_answers_are_those_of_doubles),
         cmocka_unit_test(test_teams_answer_as_one_thread),
         cmocka_unit_test(test_teams_name_what_they_cannot),
         cmocka_unit_test(test_rows_over_the_limit_are_refused),

@@ -96,14 +96,15 @@ fuzz: ## Fuzz each parser for SECONDS=60 (FUZZ=fuzz_npy for one)
 	$(call compile,fuzz,,--target $(FUZZERS))
 	tools/run_fuzz $(SECONDS) $(FUZZERS)
 
+bench: export BENCH_LOAD := $(shell cut -d ' ' -f 1 /proc/loadavg 2>/dev/null)
 bench: ## Measure VecDB beside its peers, into build/bench and docs/benchmarks.md (QUICK=1: in minutes, no docs)
 	@tools/setup build bench
 	cmake --preset release && cmake --build --preset release --parallel $(JOBS) --target vecdb_bench
-	@if [ -x "$(DATA_PACK)/unpack" ]; then "$(DATA_PACK)/unpack" "$(DATA)" fashion-mnist-784 sift-castle-128; fi
+	@if [ -x "$(DATA_PACK)/unpack" ]; then "$(DATA_PACK)/unpack" "$(DATA)" fashion-mnist-784 sift-castle-128 wiki-movies-384; fi
 	BENCH_COMMAND="make bench$(if $(QUICK), QUICK=$(QUICK), PROFILE=$(PROFILE))$(if $(DATASETS), DATASETS='$(DATASETS)')$(if \
 	  $(ADAPTERS), ADAPTERS='$(ADAPTERS)')$(if $(BENCH_ARGS), BENCH_ARGS='$(BENCH_ARGS)')" \
 	  PYTHONDONTWRITEBYTECODE=1 build/venv-bench/bin/python -m bench.ann --data "$(DATA)" \
-	  $(if $(QUICK),--profile quick,--profile $(PROFILE) --docs docs/benchmarks.md) \
+	  --profile $(if $(QUICK),quick,$(PROFILE)) $(if $(QUICK)$(DATASETS)$(ADAPTERS),,--docs docs/benchmarks.md) \
 	  $(if $(DATASETS),--datasets $(DATASETS)) $(if $(ADAPTERS),--adapters $(ADAPTERS)) $(BENCH_ARGS)
 
 neon: ## Cross-compile the 64-bit ARM kernels and run their test under qemu-user

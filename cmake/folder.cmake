@@ -18,6 +18,8 @@ function(vdb_folder name)
     elseif(source MATCHES "_avx512(vnni|bf16|vpopcntdq)\\.c$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
         "-mavx512${CMAKE_MATCH_1};-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx2;-mfma;-mf16c")
+    elseif(source MATCHES "_amx\\.c$") # nothing but the tile instructions: the file also asks whether they exist
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mamx-tile;-mamx-int8")
     endif()
   endforeach()
   add_library(vdb_${name} STATIC $<TARGET_OBJECTS:vdb_${name}_objects>)

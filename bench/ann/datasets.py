@@ -15,10 +15,11 @@ from bench.ann import generate
 from bench.ann.truth import nearest
 
 TRUTH_K = 100
+WHOLE_ROWS = 4096  # looked at together
 METRIC_OF_SET = {"beir-bge-768": "cosine", "wiki-movies-384": "cosine", "cohere-int8-900": "cosine",
                  "deep-1800": "cosine", "movielens-16": "dot"}
 HDF5_METRICS = {"euclidean": "l2", "angular": "cosine", "cosine": "cosine", "dot": "dot", "ip": "dot"}
-ELEMENTS = {"float32": "f32", "uint8": "u8", "int8": "i8"}
+ELEMENTS = {"float32": "f32", "float16": "f16", "uint8": "u8", "int8": "i8"}  # f16 is measured as f32
 
 
 class DatasetError(Exception):
@@ -37,6 +38,7 @@ class Dataset:
     query_count: int = 0
     dimension: int = 0
     element: str = ""
+    whole: bool = False  # every element of rows and queries is a whole number
 
     def __post_init__(self) -> None:
         base, queries, truth = self.base(), self.queries(), self.gt_ids()
@@ -53,6 +55,7 @@ class Dataset:
         self.row_count, self.dimension = base.shape
         self.query_count = len(queries)
         self.element = ELEMENTS[base.dtype.name]
+        self.whole = whole_numbers(base) and whole_numbers(queries)
 
     def base(self) -> np.ndarray:
         return np.load(self.base_path, mmap_mode="r")
@@ -65,7 +68,15 @@ class Dataset:
 
     def as_json(self) -> dict[str, object]:
         return {"name": self.name, "rows": self.row_count, "queries": self.query_count, "dimension": self.dimension,
-                "element": self.element, "metric": self.metric, "source": self.source}
+                "element": self.element, "whole_numbers": self.whole, "metric": self.metric, "source": self.source}
+
+
+def whole_numbers(array: np.ndarray) -> bool:
+    """Whether all are; as a rule the first block of those that are not tells."""
+    if array.dtype.kind in "iu":
+        return True
+    return all(bool((block == np.rint(block)).all())
+               for block in (array[begin:begin + WHOLE_ROWS] for begin in range(0, len(array), WHOLE_ROWS)))
 
 
 def from_folder(folder: Path, metric: str = "") -> Dataset:
@@ -120,7 +131,7 @@ def _copy_hdf5(source: object, target: Path) -> None:
 
 
 def generated(name: str, cache: Path, data: Path, say=print) -> Dataset:
-    """A generated set by its name, made once: `clustered-200k-128`, `clustered-1m-768`, `patches-1m-132`."""
+    """A generated set by its name, made once: `clustered-200k-128`, `clustered-1m-768`, `patches-1m-128`."""
     spec = generate.parse(name)
     folder = cache / name
     base_path, queries_path, gt_path = (folder / f"{part}.npy" for part in ("base", "queries", "gt_ids"))

@@ -9,7 +9,7 @@ with cluster c drawn by a power law, directions s falling off as a spectrum does
 Centres themselves lie around super-centres. Each block of rows has its own random stream, drawn from (seed, block): the
 file is the same whatever the number of blocks made at a time.
 
-Patches are windows of 12 x 11 pixels from the images of a fashion-mnist set, queries from its query images: real data
+Patches are windows of 16 x 8 pixels from the images of a fashion-mnist set, queries from its query images: real data
 with real neighbours, as many as memory holds. Windows that are nearly empty are left out, since they are all alike.
 """
 
@@ -29,8 +29,8 @@ BASES = 32
 NOISE = 0.05
 CLUSTER_ROWS = 250  # mean rows of a cluster
 IMAGE_SIDE = 28
-PATCH_HEIGHT, PATCH_WIDTH = 12, 11
-PATCH_INK_MIN = 40  # pixels of 132 that are not black
+PATCH_HEIGHT, PATCH_WIDTH = 16, 8
+PATCH_INK_MIN = 40  # pixels of 128 that are not black
 UNITS = {"": 1, "k": 1_000, "m": 1_000_000}
 
 
@@ -52,7 +52,7 @@ class Spec:
 
 
 def parse(name: str) -> Spec:
-    """KIND-ROWS-DIMENSION[-SEED], as in clustered-1m-768 or patches-200k-132."""
+    """KIND-ROWS-DIMENSION[-SEED], as in clustered-1m-768 or patches-200k-128."""
     match = re.fullmatch(r"(clustered|patches)-(\d+)([km]?)-(\d+)(?:-(\d+))?", name)
     if match is None:
         raise GenerateError(f'"{name}" is no KIND-ROWS-DIMENSION[-SEED] with KIND clustered or patches')

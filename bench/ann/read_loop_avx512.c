@@ -1,6 +1,6 @@
-/* read_loop_avx512.c: what the machine can read: one pass over memory by 64-byte loads that do nothing but xor,
- * eight at a time. It is the roof that a single-query scan is held against. In a file of its own, since it alone
- * is compiled for AVX-512.
+/* read_loop_avx512.c: what the machine can read: passes over memory by 64-byte loads that do nothing but xor. They
+ * are the roof that a single-query scan is held against. In a file of its own, since it alone is compiled for
+ * AVX-512.
  */
 #include "vecdb_bench.h"
 
@@ -8,30 +8,68 @@
 
 #include <immintrin.h>
 
-uint64_t vdb_read_loop_avx512(const void *data, size_t bytes)
+enum { LOADS = 8, LOAD_BYTES = 64, LINE_BYTES = 64 };
+
+static inline __m512i load(const char *at)
 {
-    enum { LOADS = 8, STEP_BYTES = LOADS * 64 };
-    const char *at = data;
-    __m512i sums[LOADS];
-    for (int lane = 0; lane < LOADS; lane++) {
-        sums[lane] = _mm512_setzero_si512();
+    return _mm512_loadu_si512(at);
+}
+
+static uint64_t fold(const __m512i sums[LOADS])
+{
+    __m512i sum = sums[0];
+    for (int i = 1; i < LOADS; i++) {
+        sum = _mm512_xor_si512(sum, sums[i]);
     }
-    size_t i = 0;
-    for (; i + STEP_BYTES <= bytes; i += STEP_BYTES) {
-        for (int lane = 0; lane < LOADS; lane++) {
-            sums[lane] = _mm512_xor_si512(sums[lane], _mm512_loadu_si512(at + i + lane * 64));
+    uint64_t words[LOAD_BYTES / 8];
+    _mm512_storeu_si512((void *)words, sum);
+    uint64_t value = 0;
+    for (int i = 0; i < LOAD_BYTES / 8; i++) {
+        value ^= words[i];
+    }
+    return value;
+}
+
+/* LOADS loads a step, of one stream or shared out over two. */
+static inline __attribute__((always_inline)) uint64_t read_streams(const char *at, size_t bytes, size_t streams)
+{
+    const size_t share = bytes / streams, step = LOADS * LOAD_BYTES / streams;
+    __m512i sums[LOADS];
+    for (int i = 0; i < LOADS; i++) {
+        sums[i] = _mm512_setzero_si512();
+    }
+    for (size_t i = 0; i < share; i += step) {
+        for (size_t lane = 0; lane < LOADS; lane++) {
+            const char *line = at + lane % streams * share + i + lane / streams * LOAD_BYTES;
+            sums[lane] = _mm512_xor_si512(sums[lane], load(line));
         }
     }
-    for (int lane = 1; lane < LOADS; lane++) {
-        sums[0] = _mm512_xor_si512(sums[0], sums[lane]);
+    return fold(sums);
+}
+
+static uint64_t read_ahead(const char *at, size_t bytes)
+{
+    __m512i sums[LOADS];
+    for (int i = 0; i < LOADS; i++) {
+        sums[i] = _mm512_setzero_si512();
     }
-    uint64_t words[8];
-    _mm512_storeu_si512(words, sums[0]);
-    uint64_t sum = vdb_read_loop_plain(at + i, bytes - i);
-    for (int lane = 0; lane < 8; lane++) {
-        sum ^= words[lane];
+    for (size_t i = 0; i < bytes; i += LINE_BYTES) {
+        _mm_prefetch(at + i + VDB_READ_LOOP_AHEAD_BYTES, _MM_HINT_T1);
+        for (size_t lane = 0; lane < LINE_BYTES / LOAD_BYTES; lane++) {
+            sums[lane] = _mm512_xor_si512(sums[lane], load(at + i + lane * LOAD_BYTES));
+        }
     }
-    return sum;
+    return fold(sums);
+}
+
+uint64_t vdb_read_loop_avx512(enum vecdb_bench_loop loop, const void *data, size_t bytes)
+{
+    const size_t whole = bytes / (2 * LOADS * LOAD_BYTES) * (2 * LOADS * LOAD_BYTES);
+    const char *at = data;
+    uint64_t sum = loop == VECDB_BENCH_LOOP_AHEAD     ? read_ahead(at, whole)
+                   : loop == VECDB_BENCH_LOOP_STREAMS ? read_streams(at, whole, 2)
+                                                      : read_streams(at, whole, 1);
+    return sum ^ vdb_read_loop_plain(VECDB_BENCH_LOOP_PLAIN, at + whole, bytes - whole);
 }
 
 #endif

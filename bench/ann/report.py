@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from bench.ann.curves import RECALLS, at_recall
+from bench.ann.runner import SPREAD_MAX
 
 EXACT_REFERENCE = "faiss-flat"
 ANN_REFERENCE = "hnswlib-native"
+LOAD_PER_CORE_MAX = 0.2  # before a run; above it the machine was not its own
+UNSTEADY = "~"
+UNSTEADY_WORDS = (f"{UNSTEADY} marks a point that stayed unsteady: the middle ones of its rounds differ by more than "
+                  f"{100 * SPREAD_MAX:.0f}% of the median, also after more rounds where there was time for them.")
 COLUMNS = ("section", "dataset", "rows", "dimension", "metric", "threads", "algorithm", "k", "params", "queries",
-           "recall", "identical_ids", "rounds", "qps_median", "qps_min", "qps_max", "build_seconds", "memory_bytes",
-           "bytes_per_vector", "peak_rss_bytes", "version")
+           "recall", "identical_ids", "rounds", "qps_median", "qps_min", "qps_max", "spread", "build_seconds",
+           "memory_bytes", "bytes_per_vector", "peak_rss_bytes", "huge_page_bytes", "version", "date", "commit")
 
 
 def save(results: dict[str, Any], folder: Path) -> None:
@@ -38,10 +43,14 @@ def csv_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
                     "queries": point["queries"], "recall": f"{point['recall']:.6f}",
                     "identical_ids": point["identical_ids"], "rounds": point["rounds"],
                     "qps_median": f"{point['qps_median']:.3f}", "qps_min": f"{point['qps_min']:.3f}",
-                    "qps_max": f"{point['qps_max']:.3f}", "build_seconds": f"{found['build_seconds']:.3f}",
+                    "qps_max": f"{point['qps_max']:.3f}",
+                    "spread": f"{spread(point):.4f}", "build_seconds": f"{found['build_seconds']:.3f}",
                     "memory_bytes": found["memory_bytes"],
                     "bytes_per_vector": f"{found['memory_bytes'] / dataset['rows']:.1f}",
-                    "peak_rss_bytes": found["peak_rss_bytes"], "version": found["version"]})
+                    "peak_rss_bytes": found["peak_rss_bytes"], "version": found["version"],
+                    "huge_page_bytes": found.get("huge_page_bytes"),
+                    "date": section.get("measured", results["machine"])["date"],
+                    "commit": section.get("measured", results["machine"])["commit"]})
     return rows
 
 
@@ -58,12 +67,60 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
+def thread_words(threads: int) -> str:
+    return f"{threads} thread{'s' if threads > 1 else ''}"
+
+
 def title(dataset: dict[str, Any]) -> str:
     return f"{dataset['name']}: {dataset['rows']:,} x {dataset['dimension']}, {dataset['metric']}"
 
 
 def noise(point: dict[str, Any]) -> str:
-    return f"{number(point['qps_min'])}-{number(point['qps_max'])}"
+    text = f"{number(point['qps_min'])}-{number(point['qps_max'])}"
+    return text + (f" {UNSTEADY} {100 * spread(point):.0f}%" if is_unsteady(point) else "")
+
+
+def spread(point: dict[str, Any]) -> float:
+    return point.get("spread", (point["qps_max"] - point["qps_min"]) / point["qps_median"])
+
+
+def is_unsteady(point: dict[str, Any]) -> bool:
+    return spread(point) > SPREAD_MAX
+
+
+def whole_words(dataset: dict[str, Any]) -> str:
+    """What the elements are, for an 8-bit pass over them."""
+    whole = dataset.get("whole_numbers", True if dataset.get("element") in ("u8", "i8") else None)
+    if whole is None:
+        return ""
+    if whole:
+        return " The elements are whole numbers: 8-bit codes may lose nothing here."
+    return " The elements are no whole numbers: 8-bit codes lose some of them."
+
+
+def huge_words(section: dict[str, Any]) -> str:
+    """Shares of the participants' own memory in transparent huge pages, after building."""
+    if any("huge_page_bytes" not in found for found in section["results"].values()):
+        return "Measured while only numpy's arrays asked for huge pages, not the malloc of all."
+    shares = [f"{name} {100 * found['huge_page_bytes'] / found['anonymous_bytes']:.0f}%"
+              for name, found in section["results"].items()
+              if found.get("huge_page_bytes") is not None and found.get("anonymous_bytes")]
+    return f"Memory in huge pages: {', '.join(shares)}." if shares else ""
+
+
+def load_warning(measured: dict[str, Any], cores: int) -> str:
+    """A sentence when the machine was at work before it was measured; else ""."""
+    load = measured["load_at_start"]
+    if load <= LOAD_PER_CORE_MAX * cores:
+        return ""
+    return (f"the load before the run of {measured['date']} began was {load:.2f} on {cores} cores, more than "
+            f"{LOAD_PER_CORE_MAX} per core: other work may have disturbed it")
+
+
+def rounds_words(section: dict[str, Any]) -> str:
+    rounds = [point["rounds"] for found in section["results"].values() for point in found["points"]]
+    least, most = min(rounds, default=0), max(rounds, default=0)
+    return str(least) if least == most else f"{least} to {most}"
 
 
 def exact_table(section: dict[str, Any]) -> str:
@@ -77,10 +134,12 @@ def exact_table(section: dict[str, Any]) -> str:
             if point is None:
                 continue
             ratio = f"{point['qps_median'] / reference['qps_median']:.2f}" if reference else "-"
-            rows.append([name, str(k), number(point["qps_median"]), noise(point), ratio, f"{point['recall']:.4f}",
+            rows.append([name, str(k), f"{point['queries']:,}", number(point["qps_median"]), noise(point), ratio,
+                         f"{point['recall']:.4f}",
                          "yes" if point["identical_ids"] else "no",
-                         f"{found[name]['memory_bytes'] / section['dataset']['rows']:,.0f}", found[name]["note"]])
-    return table(["algorithm", "k", "QPS", "min-max", f"x {EXACT_REFERENCE}", "recall", "ids as the truth",
+                         f"{found[name]['memory_bytes'] / section['dataset']['rows']:,.0f}",
+                         point.get("note", found[name]["note"])])
+    return table(["algorithm", "k", "queries", "QPS", "min-max", f"x {EXACT_REFERENCE}", "recall", "ids as the truth",
                   "bytes/vector", "how"], rows)
 
 
@@ -117,7 +176,9 @@ def ann_tables(section: dict[str, Any]) -> str:
 
 def widest_noise(result: dict[str, Any]) -> str:
     spreads = [(p["qps_max"] - p["qps_min"]) / p["qps_median"] for p in result["points"]]
-    return f"{100 * max(spreads):.0f}%" if spreads else "-"
+    unsteady = sum(map(is_unsteady, result["points"]))
+    return (f"{100 * max(spreads):.0f}%" if spreads else "-") + (
+        f" {UNSTEADY} {unsteady} of {len(spreads)} points" if unsteady else "")
 
 
 def scan_table(scans: list[dict[str, Any]]) -> str:
@@ -127,53 +188,145 @@ def scan_table(scans: list[dict[str, Any]]) -> str:
             value = scan[key]
             return f"{value['median']:.1f} ({value['min']:.1f}-{value['max']:.1f})"
         rows.append([f"{scan['dataset']}, {scan['rows']:,} x {scan['dimension']} {scan['element']}",
-                     str(scan["threads"]), span("read_gb_s"), span("scan_gb_s"), f"{100 * scan['share']:.0f}%",
+                     str(scan["threads"]), span("read_gb_s"), scan.get("loop", "-"), span("scan_gb_s"),
+                     f"{100 * scan['share']:.0f}%",
                      span("query_ms")])
-    return table(["rows", "threads", "plain read, GB/s", "search, GB/s", "share", "ms a query"], rows)
+    return table(["rows", "threads", "plain read, GB/s", "its loop", "search, GB/s", "share", "ms a query"], rows)
 
 
 def machine_lines(results: dict[str, Any]) -> str:
     machine = results["machine"]
     cpu = machine["cpu"]
     lines = [
-        f"- Command: `{results['command']}`",
         f"- Processor: {cpu['model']}, {machine['cores']} cores used of {cpu['processors']}"
         f"{', virtual machine' if machine['virtual'] else ''}; {', '.join(machine['caches'])}",
         f"- Instructions: {' '.join(cpu['flags'])}",
         f"- Memory: {machine['memory_bytes'] / 2 ** 30:.0f} GiB, transparent huge pages {machine['huge_pages']}",
         f"- System: {machine['system']}, Python {machine['python']}",
-        f"- Commit: {machine['commit']}; date: {machine['date']}; took {results['seconds'] / 60:.1f} minutes; load "
-        f"before it began: {machine['load_at_start']:.2f}",
     ]
-    return "\n".join(lines)
+    runs = runs_of(results)
+    for measured, what in runs:
+        took = f"; took {results['seconds'] / 60:.1f} minutes" if measured["date"] == machine["date"] else ""
+        lines += [f"- {f'Measured ({what})' if len(runs) > 1 else 'Command'}: `{measured['command']}`; commit "
+                  f"{measured['commit']}, {measured['date']}{took}; load before it began: "
+                  f"{measured['load_at_start']:.2f}"]
+    warnings = [load_warning(measured, machine["cores"]) for measured, _ in runs]
+    text = [f"**Warning**: {warning}." for warning in warnings if warning]
+    return "\n\n".join([*text, "\n".join(lines)])
+
+
+def runs_of(results: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+    """The runs that the results come from, with what each has measured: several when some parts were done again."""
+    words = {"scan": "one query at a time", "exact": "exact search", "ann": "approximate search"}
+    parts = [("scan", scan["dataset"], scan) for scan in results["scans"]]
+    parts += [(section["kind"], section["dataset"]["name"], section) for section in results["sections"]]
+    runs: dict[str, tuple[dict[str, Any], dict[str, list[str]]]] = {}
+    own = dict(results["machine"], command=results["command"])
+    for kind, name, part in parts:
+        measured = part.get("measured", own)
+        key = json.dumps([measured["date"], measured["command"]])
+        names = runs.setdefault(key, (measured, {}))[1].setdefault(kind, [])
+        if name not in names:
+            names.append(name)
+    out = []
+    for measured, kinds in runs.values():
+        what = "; ".join(f"{words[kind]}: {', '.join(names)}" for kind, names in kinds.items())
+        out.append((measured, what))
+    return out or [(own, "")]
 
 
 def versions_table(results: dict[str, Any]) -> str:
-    versions: dict[str, str] = {}
+    versions: dict[str, list[str]] = {}
     for section in results["sections"]:
         for name, found in section["results"].items():
-            versions[name] = found["version"]
-    return table(["algorithm", "version and build"], [[name, text] for name, text in sorted(versions.items())])
+            if found["version"] not in versions.setdefault(name, []):
+                versions[name].append(found["version"])
+    return table(["algorithm", "version and build"], [[name, "; also ".join(texts)] for name, texts in sorted(
+        versions.items())])
 
 
-def missing_lines(results: dict[str, Any]) -> str:
-    lines = [f"- {name}: not installed: {reason}" for name, reason in results["not_installed"].items()]
-    seen = set()
+def point_of(section: dict[str, Any], name: str, k: int) -> dict[str, Any] | None:
+    return next((p for p in section["results"].get(name, {"points": []})["points"] if p["k"] == k), None)
+
+
+def marked(point: dict[str, Any]) -> str:
+    return number(point["qps_median"]) + (f" {UNSTEADY}" if is_unsteady(point) else "")
+
+
+def short_tables(results: dict[str, Any]) -> list[str]:
+    """The whole run in a few lines: exact search against FAISS, and who approximates fastest."""
+    parts = []
+    rows = []
+    for section in results["sections"]:
+        if section["kind"] != "exact":
+            continue
+        for k in sorted({p["k"] for found in section["results"].values() for p in found["points"]}):
+            reference = point_of(section, EXACT_REFERENCE, k)
+            cells = []
+            for name in ("vecdb-exact", "vecdb-exact-u8"):
+                point = point_of(section, name, k)
+                cells.append("-" if point is None else marked(point) + (
+                    f" ({point['qps_median'] / reference['qps_median']:.2f}x)" if reference else ""))
+            if cells != ["-", "-"]:
+                rows.append([title(section["dataset"]), str(section["threads"]), str(k), *cells,
+                             marked(reference) if reference else "-"])
+    if rows:
+        parts.append("Exact search, queries per second; in brackets the ratio to FAISS's flat index over float32 "
+                     "(vecdb-exact-u8: over the same data as bytes). " + UNSTEADY_WORDS + "\n\n"
+                     + table(["data", "threads", "k", "vecdb-exact", "vecdb-exact-u8", EXACT_REFERENCE], rows))
+    rows = []
+    for section in results["sections"]:
+        if section["kind"] != "ann":
+            continue
+        for k in sorted({p["k"] for found in section["results"].values() for p in found["points"]}):
+            values = {name: [p for p in found["points"] if p["k"] == k] for name, found in section["results"].items()}
+            row = [title(section["dataset"]), str(k)]
+            for recall in RECALLS:
+                reached = {name: at_recall(points, recall) for name, points in values.items()}
+                best = max((name for name in reached if reached[name]), key=lambda n: reached[n][0], default="")
+                row.append(f"{best} {number(reached[best][0])}" if best else "-")
+            rows.append(row)
+    if rows:
+        parts.append("Approximate search, the fastest at each recall, queries per second:\n\n"
+                     + table(["data", "k"] + [f"at {recall:.2f}" for recall in RECALLS], rows))
+    return parts
+
+
+def missing_table(results: dict[str, Any]) -> str:
+    """Every attempt and every installation that failed."""
+    rows = [[name, "everywhere", f"does not install: {reason}"] for name, reason in results["not_installed"].items()]
+    rows += [[name, "everywhere", reason] for name, reason in results.get("missing_sets", {}).items()]
+    rows += [["vecdb, one query at a time", where, reason] for where, reason in results.get("failed_scans", {}).items()]
+    where: dict[tuple[str, str], list[str]] = {}
     for section in results["sections"]:
         for name, reason in section["failed"].items():
-            line = f"- {name} on {section['dataset']['name']} ({section['threads']} threads): {reason}"
-            if line not in seen:
-                seen.add(line)
-                lines.append(line)
-    return "\n".join(lines) if lines else "Everyone took part."
+            where.setdefault((name, reason), []).append(
+                f"{section['dataset']['name']}, {thread_words(section['threads'])}")
+    rows += [[name, "; ".join(dict.fromkeys(places)), reason] for (name, reason), places in where.items()]
+    if not rows:
+        return "Everyone took part."
+    clean = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    return table(["what", "where", "why"], clean)
+
+
+def left_out(results: dict[str, Any]) -> str:
+    """Those who were not asked in this run, which is no failure of theirs."""
+    asked = {name for section in results["sections"] for name in [*section["results"], *section["failed"]]}
+    names = [name for name in results.get("everyone", []) if name not in asked]
+    return f"Not measured here, though the harness has them: {', '.join(names)}." if names and asked else ""
 
 
 def markdown(results: dict[str, Any], plots: dict[str, str]) -> str:
     """The whole report. plots: section key -> path of its picture, as the text shall name it."""
     parts = [machine_lines(results)]
+    short = short_tables(results)
+    runs = runs_of(results)
+    if short:
+        parts += ["### In short", *short]
     if results.get("scans"):
         parts += ["### One query at a time against the memory's speed",
-                  "All rows are read for each query; the plain read loop does nothing but load. Both alternate.",
+                  "All rows are read for each query; the plain read does nothing but load, by the fastest of several "
+                  "loops there. Both alternate.",
                   scan_table(results["scans"])]
     for kind, heading in (("exact", "### Exact search"), ("ann", "### Approximate search")):
         sections = [section for section in results["sections"] if section["kind"] == kind]
@@ -181,18 +334,23 @@ def markdown(results: dict[str, Any], plots: dict[str, str]) -> str:
             parts.append(heading)
         if sections and kind == "ann":
             parts.append("QPS at a recall is interpolated between measured points (logarithm of QPS linear in recall); "
-                         "* marks a measured point, which may have a higher recall; - was not reached.")
+                         "* marks a measured point, which may have a higher recall; - was not reached. "
+                         + UNSTEADY_WORDS)
         for section in sections:
             threads = section["threads"]
-            parts.append(f"#### {title(section['dataset'])}, {threads} thread{'s' if threads > 1 else ''}")
-            rounds = [point["rounds"] for found in section["results"].values() for point in found["points"]]
-            parts.append(f"Data: {section['dataset']['source']}. Rounds: {min(rounds, default=0)}.")
+            parts.append(f"#### {title(section['dataset'])}, {thread_words(threads)}")
+            measured = section.get("measured", results["machine"])
+            when = f" Measured {measured['date']}, commit {measured['commit']}." if len(runs) > 1 else ""
+            parts.append(f"Data: {section['dataset']['source']}.{whole_words(section['dataset'])} Rounds: "
+                         f"{rounds_words(section)}.{when}")
             for key, path in plots.items():
                 if key.startswith(section["key"] + "."):
                     parts.append(f"![{key}]({path})")
             parts.append(exact_table(section) if kind == "exact" else ann_tables(section))
+            parts.append(huge_words(section))
             if len(section["groups"]) > 1:
                 parts.append("Memory did not hold all at once; interleaved within: "
                              + "; ".join(", ".join(group) for group in section["groups"]) + ".")
-    parts += ["### Who could not take part", missing_lines(results), "### Versions", versions_table(results)]
-    return "\n\n".join(parts) + "\n"
+    parts += ["### Who could not take part", missing_table(results), left_out(results), "### Versions",
+              versions_table(results)]
+    return "\n\n".join(part for part in parts if part) + "\n"

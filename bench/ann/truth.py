@@ -52,41 +52,41 @@ def nearest(base: np.ndarray, queries: np.ndarray, metric: str, k: int) -> np.nd
 
 
 def _candidates(base: np.ndarray, queries: np.ndarray, metric: str, k: int) -> list[np.ndarray]:
-    """For each query rows that surely hold its k nearest."""
+    """For each query rows that surely hold its k nearest.
+
+    Scores are squared distances less |query|^2 (which orders the rows of a query alike), or negated products. Each is
+    within `slack` of the truth; slack is that of the longest row of a block, which is never too small."""
     q = _prepared(queries, metric)
     q_norms = np.sqrt(np.einsum("ij,ij->i", q, q, dtype=np.float64))
     dimension = base.shape[1]
     gamma = dimension * UNIT_ROUNDOFF / (1 - dimension * UNIT_ROUNDOFF)
-    factor = gamma + 8 * UNIT_ROUNDOFF  # 4 more: normalising rounds too
-    kept_rows: list[np.ndarray] = [np.empty(0, dtype=np.int64)] * len(q)
-    kept_low: list[np.ndarray] = [np.empty(0)] * len(q)
+    factor = gamma + 12 * UNIT_ROUNDOFF  # 8 more: the sums in float32 below round too, and so does normalising
+    kept = [(np.empty(0, dtype=np.int64), np.empty(0), np.empty(0))] * len(q)  # rows, least and greatest scores
     bound = np.full(len(q), np.inf)  # no k-th nearest is farther than this
     for begin in range(0, len(base), BLOCK_ROWS):
         rows = _prepared(base[begin:begin + BLOCK_ROWS], metric)
         squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
-        scores = (q @ rows.T).astype(np.float64)
-        norms = np.sqrt(squares)
+        scores = q @ rows.T
         if metric == "l2":
             scores *= -2
-            scores += squares[None, :]
-            scores += (q_norms ** 2)[:, None]
-            slack = factor * (q_norms[:, None] + norms[None, :]) ** 2
+            scores += squares.astype(np.float32)
         else:
             scores *= -1
-            slack = 2 * factor * (q_norms[:, None] * norms[None, :])
-        low = scores - slack
+        slack = factor * (q_norms + np.sqrt(squares.max())) ** 2
+        limits = np.nextafter((bound + slack).astype(np.float32), np.float32(np.inf))
         for i in range(len(q)):
-            fresh = np.flatnonzero(low[i] <= bound[i])
+            fresh = np.flatnonzero(scores[i] <= limits[i])
             if len(fresh) == 0:
                 continue
-            all_rows = np.concatenate([kept_rows[i], fresh + begin])
-            all_low = np.concatenate([kept_low[i], low[i, fresh]])
-            if np.isfinite(bound[i]) or len(all_rows) >= k:
-                high = np.partition(scores[i] + slack[i], k - 1)[k - 1] if len(rows) >= k else np.inf
-                bound[i] = min(bound[i], high)
-            keep = all_low <= bound[i]
-            kept_rows[i], kept_low[i] = all_rows[keep], all_low[keep]
-    return kept_rows
+            found = scores[i, fresh].astype(np.float64)
+            ids = np.concatenate([kept[i][0], fresh + begin])
+            low = np.concatenate([kept[i][1], found - slack[i]])
+            high = np.concatenate([kept[i][2], found + slack[i]])
+            if len(high) >= k:
+                bound[i] = min(bound[i], np.partition(high, k - 1)[k - 1])
+            keep = low <= bound[i]
+            kept[i] = ids[keep], low[keep], high[keep]
+    return [ids for ids, _, _ in kept]
 
 
 def _prepared(rows: np.ndarray, metric: str) -> np.ndarray:
@@ -113,6 +113,11 @@ def recall(dataset: Dataset, ids: np.ndarray, k: int) -> tuple[float, bool]:
             continue
         found = np.unique(row[:k])
         found = found[(found >= 0) & (found < len(base))]
+        known = np.isin(found, true)
+        good += int(np.count_nonzero(known))
+        found = found[~known]
+        if len(found) == 0:
+            continue
         limit = distances_f64(base[true[-1:]], queries[i], dataset.metric)[0]
         limit += 1e-9 * max(abs(limit), 1e-30)
         good += int(np.count_nonzero(distances_f64(base[found], queries[i], dataset.metric) <= limit))

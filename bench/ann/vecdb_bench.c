@@ -13,19 +13,16 @@
 #include "base/limits.h"
 #include "distance/cpu.h"
 #include "index/exact.h"
-#include "index/index.h"
+#include "index/flat.h"
 
 enum { THREADS_MAX = 256 };
 
-/* A search of one thread: over whole queries (flat) or over some of the rows (split). */
+/* A search of one thread. */
 struct searcher {
     const struct vecdb_bench_job *job;
-    atomic_uint_fast64_t *next_query; /* flat: dealt out one by one */
-    uint64_t query;                   /* split */
-    uint64_t row_begin, row_end;
-    uint32_t *ids;                /* flat: of all queries */
-    struct vdb_candidate *memory; /* k of them */
-    size_t found_count;
+    atomic_uint_fast64_t *next_query; /* dealt out one by one */
+    uint32_t *ids;                    /* of all queries */
+    struct vdb_candidate *memory;     /* k of them */
     vdb_status status;
     struct vdb_err err;
 };
@@ -60,23 +57,6 @@ static size_t row_bytes(const struct vecdb_bench_job *job)
     return (size_t)job->dimension * vdb_element_bytes((vdb_element)job->element);
 }
 
-/* Searches rows [row_begin, row_end) for one query; the hits, best first, lie in searcher->memory. */
-static vdb_status search_rows(struct searcher *searcher, uint64_t query)
-{
-    const struct vecdb_bench_job *job = searcher->job;
-    const void *array = (const char *)job->rows + searcher->row_begin * row_bytes(job);
-    struct vdb_rows rows = vdb_rows_of_array(&array, (size_t)(searcher->row_end - searcher->row_begin),
-                                             (size_t)job->dimension, (vdb_element)job->element,
-                                             (vdb_metric)job->metric);
-    struct vdb_query one = {.vector = (const char *)job->queries + query * row_bytes(job)};
-    struct vdb_topk topk;
-    vdb_topk_init(&topk, searcher->memory, (size_t)job->k);
-    VDB_TRY(vdb_index_flat.search(NULL, &rows, &one, &topk, &searcher->err));
-    vdb_topk_finish(&topk);
-    searcher->found_count = topk.count;
-    return VDB_OK;
-}
-
 static void put_ids(const struct vdb_candidate *hits, size_t count, size_t k, uint32_t *ids)
 {
     for (size_t i = 0; i < k; i++) {
@@ -84,39 +64,47 @@ static void put_ids(const struct vdb_candidate *hits, size_t count, size_t k, ui
     }
 }
 
+/* One query by this thread alone, or by a team when there is one; its ids, best first. */
+static vdb_status search_one(const struct vecdb_bench_job *job, struct vdb_flat_team *team, uint64_t query,
+                             struct vdb_candidate *memory, uint32_t *ids, struct vdb_err *err)
+{
+    struct vdb_rows rows = vdb_rows_of_array(&job->rows, (size_t)job->row_count, (size_t)job->dimension,
+                                             (vdb_element)job->element, (vdb_metric)job->metric);
+    struct vdb_query one = {.vector = (const char *)job->queries + query * row_bytes(job)};
+    struct vdb_topk topk;
+    vdb_topk_init(&topk, memory, (size_t)job->k);
+    VDB_TRY(team != NULL ? vdb_flat_team_search(team, &rows, &one, &topk, err)
+                         : vdb_index_flat.search(NULL, &rows, &one, &topk, err));
+    vdb_topk_finish(&topk);
+    put_ids(memory, topk.count, (size_t)job->k, ids + query * job->k);
+    return VDB_OK;
+}
+
 static void *search_queries(void *argument)
 {
     struct searcher *searcher = argument;
-    const struct vecdb_bench_job *job = searcher->job;
     for (;;) {
         uint64_t query = atomic_fetch_add(searcher->next_query, 1);
-        if (query >= job->query_count) {
+        if (query >= searcher->job->query_count) {
             return NULL;
         }
-        searcher->status = search_rows(searcher, query);
+        searcher->status = search_one(searcher->job, NULL, query, searcher->memory, searcher->ids,
+                                      &searcher->err);
         if (searcher->status != VDB_OK) {
             return NULL;
         }
-        put_ids(searcher->memory, searcher->found_count, (size_t)job->k, searcher->ids + query * job->k);
     }
 }
 
-static void *search_share(void *argument)
-{
-    struct searcher *searcher = argument;
-    searcher->status = search_rows(searcher, searcher->query);
-    return NULL;
-}
-
-/* Runs `work` for every searcher, the first on this thread; the first failure of any. */
-static vdb_status run_all(struct searcher *searchers, uint32_t count, void *(*work)(void *), struct vdb_err *err)
+/* Runs every searcher, the first on this thread; the first failure of any. */
+static vdb_status run_all(struct searcher *searchers, uint32_t count, struct vdb_err *err)
 {
     pthread_t ids[THREADS_MAX];
     uint32_t started = 1;
-    while (started < count && pthread_create(&ids[started], NULL, work, &searchers[started]) == 0) {
+    while (started < count && pthread_create(&ids[started], NULL, search_queries, &searchers[started]) == 0) {
         started++;
     }
-    (void)work(&searchers[0]);
+    (void)search_queries(&searchers[0]);
     for (uint32_t i = 1; i < started; i++) {
         (void)pthread_join(ids[i], NULL);
     }
@@ -143,7 +131,6 @@ static vdb_status create_searchers(const struct vecdb_bench_job *job, uint32_t t
     for (uint32_t i = 0; i < threads; i++) {
         struct searcher *searcher = &(*out)[i];
         searcher->job = job;
-        searcher->row_end = job->row_count;
         searcher->memory = *memory + i * job->k;
     }
     return VDB_OK;
@@ -163,57 +150,33 @@ int vecdb_bench_flat(const struct vecdb_bench_job *job, uint32_t *ids, struct ve
         searchers[i].next_query = &next_query;
         searchers[i].ids = ids;
     }
-    VDB_CHECK(run_all(searchers, threads, search_queries, &err));
+    VDB_CHECK(run_all(searchers, threads, &err));
 cleanup:
     free(memory);
     free(searchers);
     return status == VDB_OK ? 0 : fail(&err, status, text);
 }
 
-/* Lays the shares' hits into one top-k, with row numbers of the whole array. */
-static void merge(const struct searcher *searchers, uint32_t count, struct vdb_topk *topk)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        for (size_t hit = 0; hit < searchers[i].found_count; hit++) {
-            const struct vdb_candidate *at = &searchers[i].memory[hit];
-            (void)vdb_topk_push(topk, at->distance, (uint32_t)(at->row + searchers[i].row_begin));
-        }
-    }
-    vdb_topk_finish(topk);
-}
-
 int vecdb_bench_split(const struct vecdb_bench_job *job, uint32_t *ids, struct vecdb_bench_text text)
 {
     struct vdb_err err = {0};
-    struct searcher *searchers = NULL;
-    struct vdb_candidate *memory = NULL, *merged = NULL;
+    struct vdb_flat_team *team = NULL;
+    struct vdb_candidate *memory = NULL;
     uint32_t threads;
     vdb_status status;
     VDB_CHECK(check(job, &threads, &err));
-    VDB_CHECK(create_searchers(job, threads, &searchers, &memory, &err));
-    merged = calloc((size_t)job->k, sizeof *merged);
-    if (merged == NULL) {
-        status = vdb_err_no_memory(&err, "merged hits");
+    VDB_CHECK(vdb_flat_team_create(threads, (size_t)job->k, &team, &err));
+    memory = calloc((size_t)job->k, sizeof *memory);
+    if (memory == NULL) {
+        status = vdb_err_no_memory(&err, "hits");
         goto cleanup;
     }
-    for (uint32_t i = 0; i < threads; i++) {
-        searchers[i].row_begin = job->row_count * i / threads;
-        searchers[i].row_end = job->row_count * (i + 1) / threads;
-    }
     for (uint64_t query = 0; query < job->query_count; query++) {
-        for (uint32_t i = 0; i < threads; i++) {
-            searchers[i].query = query;
-        }
-        VDB_CHECK(run_all(searchers, threads, search_share, &err));
-        struct vdb_topk topk;
-        vdb_topk_init(&topk, merged, (size_t)job->k);
-        merge(searchers, threads, &topk);
-        put_ids(merged, topk.count, (size_t)job->k, ids + query * job->k);
+        VDB_CHECK(search_one(job, team, query, memory, ids, &err));
     }
 cleanup:
-    free(merged);
     free(memory);
-    free(searchers);
+    vdb_flat_team_destroy(team);
     return status == VDB_OK ? 0 : fail(&err, status, text);
 }
 

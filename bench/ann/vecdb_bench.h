@@ -35,7 +35,7 @@ struct vecdb_bench_job {
 VECDB_BENCH_API int vecdb_bench_flat(const struct vecdb_bench_job *job, uint32_t *ids,
                                      struct vecdb_bench_text text);
 
-/* One query after the other, each by all threads at once: every thread scans its share of the rows. */
+/* One query after the other, each by all threads at once (vdb_flat_team). */
 VECDB_BENCH_API int vecdb_bench_split(const struct vecdb_bench_job *job, uint32_t *ids,
                                       struct vecdb_bench_text text);
 
@@ -46,16 +46,25 @@ VECDB_BENCH_API int vecdb_bench_exact(const struct vecdb_bench_job *job, uint32_
 /* Which kernels this process runs. */
 VECDB_BENCH_API void vecdb_bench_describe(struct vecdb_bench_text out);
 
-/* Seconds that `threads` threads took to read `bytes` bytes once, each its share, by plain vector loads: repeats
- * passes, their times in seconds[]. data must be 64-byte aligned. */
+/* The loops that read memory and do nothing else. None is the fastest on every machine, so all are measured. */
+enum vecdb_bench_loop {
+    VECDB_BENCH_LOOP_PLAIN,   /* eight loads a step, one after the other */
+    VECDB_BENCH_LOOP_AHEAD,   /* a line a step, and asks for the line 8 KiB later */
+    VECDB_BENCH_LOOP_STREAMS, /* both halves at once */
+    VECDB_BENCH_LOOP_COUNT
+};
+
+/* Seconds that `threads` threads took to read `bytes` bytes once, each its share, by vector loads: every loop in
+ * turn, `repeats` times: seconds[loop * repeats + pass]. data must be 64-byte aligned. */
 VECDB_BENCH_API int vecdb_bench_read(const void *data, uint64_t bytes, uint32_t threads, uint32_t repeats,
                                      double *seconds, struct vecdb_bench_text text);
 
 /* ---- Between the files of the library ---- */
 
+enum { VDB_READ_LOOP_AHEAD_BYTES = 8192 };
+
 /* Reads all bytes once; the value depends on each of them, so that no load may be left out. */
-uint64_t vdb_read_loop_plain(const void *data, size_t bytes);
-uint64_t vdb_read_loop_avx2(const void *data, size_t bytes);
-uint64_t vdb_read_loop_avx512(const void *data, size_t bytes);
+typedef uint64_t vdb_read_loop(enum vecdb_bench_loop loop, const void *data, size_t bytes);
+vdb_read_loop vdb_read_loop_plain, vdb_read_loop_avx2, vdb_read_loop_avx512;
 
 #endif

@@ -1,4 +1,4 @@
-/* vecdb_bench_read.c: measures what the machine can read, by the widest read loop it has. */
+/* vecdb_bench_read.c: measures what the machine can read, by the widest loads it has. */
 #include <pthread.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -8,10 +8,8 @@
 
 enum { THREADS_MAX = 256, SHARE_ALIGN_BYTES = 4096 };
 
-typedef uint64_t read_loop(const void *data, size_t bytes);
-
 struct share {
-    read_loop *read;
+    vdb_read_loop *read;
     const char *data;
     size_t bytes;
     uint32_t repeats;
@@ -20,7 +18,7 @@ struct share {
     uint64_t sum;
 };
 
-static read_loop *widest(void)
+static vdb_read_loop *widest(void)
 {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx512f")) {
@@ -37,13 +35,15 @@ static read_loop *widest(void)
 static void *read_share(void *argument)
 {
     struct share *share = argument;
-    for (uint32_t pass = 0; pass < share->repeats; pass++) {
+    for (uint32_t turn = 0; turn < share->repeats * VECDB_BENCH_LOOP_COUNT; turn++) {
+        uint32_t loop = turn % VECDB_BENCH_LOOP_COUNT;
         pthread_barrier_wait(share->barrier);
         uint64_t begin_ns = vdb_now_ns();
-        share->sum += share->read(share->data, share->bytes);
+        share->sum += share->read((enum vecdb_bench_loop)loop, share->data, share->bytes);
         pthread_barrier_wait(share->barrier);
         if (share->seconds != NULL) {
-            share->seconds[pass] = (double)(vdb_now_ns() - begin_ns) * 1e-9;
+            share->seconds[loop * share->repeats + turn / VECDB_BENCH_LOOP_COUNT] =
+                (double)(vdb_now_ns() - begin_ns) * 1e-9;
         }
     }
     return NULL;

@@ -37,6 +37,18 @@ def memory() -> dict[str, int]:
     return out
 
 
+def huge_page_bytes() -> int | None:
+    """Anonymous bytes in transparent huge pages; None where the kernel does not say."""
+    try:
+        with open("/proc/self/smaps_rollup", encoding="ascii") as rollup:
+            for line in rollup:
+                if line.startswith("AnonHugePages:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
 def give_back_memory() -> None:
     gc.collect()
     try:
@@ -88,6 +100,8 @@ class Worker:
             "build_seconds": seconds,
             "memory_bytes": max(0, now["anonymous_bytes"] - before),
             "peak_rss_bytes": now["peak_rss_bytes"],
+            "anonymous_bytes": now["anonymous_bytes"],
+            "huge_page_bytes": huge_page_bytes(),
             "index_bytes": self.adapter.index_bytes(),
             "version": self.adapter.version(),
             "note": self.adapter.note(),
@@ -134,7 +148,17 @@ def serve(stdin: TextIO, stdout: TextIO, entry_name: str) -> None:
         stdout.flush()
 
 
+def offer_to_die_first() -> None:
+    """Where memory runs out, this process is to be ended, not the one that keeps everybody's results."""
+    try:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
+            score.write("900")
+    except OSError:
+        pass
+
+
 def main() -> int:
+    offer_to_die_first()
     # Libraries may print: their stdout becomes stderr, the answers keep the pipe.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -1,4 +1,4 @@
-/* bitset.c: the dense bitset's memory and counting. */
+/* bitset.c: the dense bitset's memory. */
 #include "bitset.h"
 
 #include "mem.h"
@@ -16,13 +16,4 @@ void vdb_bitset_fini(struct vdb_bitset *set)
 {
     free(set->words);
     *set = (struct vdb_bitset){0};
-}
-
-size_t vdb_bitset_popcount(const struct vdb_bitset *set)
-{
-    size_t sum = 0;
-    for (size_t i = 0; i < vdb_bitset_words(set->count); i++) {
-        sum += (size_t)__builtin_popcountll(set->words[i]);
-    }
-    return sum;
 }

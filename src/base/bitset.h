@@ -26,6 +26,7 @@ static inline void vdb_bitset_set(struct vdb_bitset *set, size_t i)
 {
     set->words[i / 64] |= UINT64_C(1) << (i % 64);
 }
+
 static inline void vdb_bitset_clear(struct vdb_bitset *set, size_t i)
 {
     set->words[i / 64] &= ~(UINT64_C(1) << (i % 64));
@@ -34,6 +35,5 @@ static inline void vdb_bitset_clear(struct vdb_bitset *set, size_t i)
 /* All bits clear. False when memory is short. */
 bool vdb_bitset_init(struct vdb_bitset *set, size_t count);
 void vdb_bitset_fini(struct vdb_bitset *set);
-size_t vdb_bitset_popcount(const struct vdb_bitset *set);
 
 #endif

@@ -450,31 +450,10 @@ vdb_status vdb_json_u64(struct vdb_json *json, uint64_t *out, struct vdb_err *er
     return VDB_OK;
 }
 
-vdb_status vdb_json_number_raw(struct vdb_json *json, struct vdb_str *out, struct vdb_err *err)
-{
-    struct vdb_decimal decimal;
-    VDB_TRY(expect(json, VDB_JSON_NUMBER, err));
-    VDB_TRY(read_number(json, &decimal, err));
-    *out = (struct vdb_str){decimal.text, decimal.bytes};
-    return VDB_OK;
-}
-
 vdb_status vdb_json_string_raw(struct vdb_json *json, struct vdb_str *out, struct vdb_err *err)
 {
     VDB_TRY(expect(json, VDB_JSON_STRING, err));
     return read_string(json, out, err);
-}
-
-vdb_status vdb_json_string(struct vdb_json *json, struct vdb_buf *out, struct vdb_err *err)
-{
-    struct vdb_str raw;
-    VDB_TRY(vdb_json_string_raw(json, &raw, err));
-    vdb_json_unescape(raw, out);
-    if (out->failed) {
-        json->dead = true;
-        return vdb_err_no_memory(err, "a JSON string");
-    }
-    return VDB_OK;
 }
 
 /* ---- Whole values ---- */

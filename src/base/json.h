@@ -66,10 +66,6 @@ vdb_status vdb_json_float(struct vdb_json *json, float *out, struct vdb_err *err
 vdb_status vdb_json_u64(struct vdb_json *json, uint64_t *out, struct vdb_err *err) VDB_MUST_CHECK;
 /* The raw bytes between the quotes, validated, escapes still in. */
 vdb_status vdb_json_string_raw(struct vdb_json *json, struct vdb_str *out, struct vdb_err *err) VDB_MUST_CHECK;
-/* Appends the unescaped UTF-8 to out. */
-vdb_status vdb_json_string(struct vdb_json *json, struct vdb_buf *out, struct vdb_err *err) VDB_MUST_CHECK;
-/* The raw text of a number, validated ("-1.50e3"). */
-vdb_status vdb_json_number_raw(struct vdb_json *json, struct vdb_str *out, struct vdb_err *err) VDB_MUST_CHECK;
 /* Steps over any value, fully validated; *raw (may be NULL) gets its text. */
 vdb_status vdb_json_skip(struct vdb_json *json, struct vdb_str *raw, struct vdb_err *err) VDB_MUST_CHECK;
 /* Only white space is left. */

@@ -4,6 +4,7 @@
 #include "args.h"
 #include "base/json.h"
 #include "distance/cpu.h"
+#include "distance/gemm.h"
 #include "table.h"
 
 #include <stdlib.h>
@@ -18,8 +19,9 @@ enum { OPTION_COUNT = 1 };
 struct choice {
     const struct vdb_kernels *kernels;
     vdb_cpu_level best;
-    unsigned found;    /* extensions that the processor has */
-    const char *asked; /* VECDB_CPU, or NULL */
+    unsigned found;          /* extensions that the processor has */
+    const char *asked;       /* VECDB_CPU, or NULL */
+    const char *amx_missing; /* why there is none, or NULL */
 };
 
 static void describe(struct options *options, struct vdb_args_option out[OPTION_COUNT])
@@ -57,7 +59,13 @@ static void put_json(struct vdb_buf *out, const struct choice *choice)
     put_extensions(out, choice->found, true);
     vdb_buf_put_text(out, "],\"extensions_used\":[");
     put_extensions(out, choice->kernels->extensions, true);
-    vdb_buf_put_text(out, "],\"chosen\":{");
+    vdb_buf_put_text(out, "],\"amx\":");
+    if (choice->amx_missing == NULL) {
+        vdb_buf_put_text(out, "\"usable\"");
+    } else {
+        vdb_json_put_string(out, vdb_str_of(choice->amx_missing));
+    }
+    vdb_buf_put_text(out, ",\"chosen\":{");
     for (unsigned element = 0; element < VDB_ELEMENT_COUNT; element++) {
         vdb_buf_printf(out, "%s\"%s\":{", element > 0 ? "," : "", vdb_element_name((vdb_element)element));
         bool first = true;
@@ -117,6 +125,10 @@ static void put_table(struct vdb_buf *out, const struct choice *choice)
     vdb_table_put(&table, "  with");
     vdb_table_put(&table, found.failed ? "" : (const char *)found.data);
     vdb_table_put(&table, "");
+    vdb_table_put(&table, "AMX");
+    vdb_table_put(&table, choice->amx_missing == NULL ? "usable" : "not usable");
+    vdb_table_put(&table, choice->amx_missing == NULL ? "for batches of f32 queries, where it proves faster"
+                                                      : choice->amx_missing);
     vdb_table_put(&table, "VECDB_CPU");
     vdb_table_put(&table, asked ? choice->asked : "not set");
     vdb_table_put(&table, asked ? "" : "set it to use a lower level");
@@ -142,6 +154,7 @@ static vdb_status run(int argc, char *const *argv, struct vdb_err *err)
         .best = vdb_cpu_detect(),
         .found = vdb_cpu_detect_extensions(),
         .asked = asked != NULL && asked[0] != '\0' ? asked : NULL,
+        .amx_missing = vdb_gemm_amx_missing(),
     };
     struct vdb_buf out = {0};
     (options.json ? put_json : put_table)(&out, &choice);

@@ -6,6 +6,8 @@
 #include "cli.h"
 #include "distance/cpu.h"
 
+#include <string.h>
+
 enum { OPTION_COUNT = 13, K_DEFAULT = 10, THREADS_MAX = 1024 };
 
 static const char *const metric_names[] = {"l2", "cosine", "dot", "l1", "hamming", "jaccard", NULL};
@@ -15,84 +17,39 @@ _Static_assert(VDB_METRIC_L2 == 0 && VDB_METRIC_COSINE == 1 && VDB_METRIC_DOT ==
 
 static void describe(struct vdb_knn_options *options, struct vdb_args_option out[OPTION_COUNT])
 {
-    size_t i = 0;
-    out[i++] = (struct vdb_args_option){.name = "--dataset",
-                                        .kind = VDB_ARGS_TEXT,
-                                        .out = &options->dataset_path,
-                                        .value_name = "FILE",
-                                        .help = "vectors to search in (.npy, .fvecs, .bvecs, .hdf5)",
-                                        .required = true};
-    out[i++] = (struct vdb_args_option){.name = "--query",
-                                        .kind = VDB_ARGS_TEXT,
-                                        .out = &options->query_path,
-                                        .value_name = "FILE",
-                                        .help = "vectors to search for, one search after the other"};
-    out[i++] = (struct vdb_args_option){.name = "--queries",
-                                        .kind = VDB_ARGS_TEXT,
-                                        .out = &options->queries_path,
-                                        .value_name = "FILE",
-                                        .help = "vectors to search for, all at once on all cores"};
-    out[i++] = (struct vdb_args_option){.name = "--k",
-                                        .kind = VDB_ARGS_NUMBER,
-                                        .out = &options->k,
-                                        .value_name = "NUMBER",
-                                        .help = "how many nearest vectors, 1 to 16,384 (default 10)",
-                                        .min = 1,
-                                        .max = VDB_LIMIT_K_MAX,
-                                        .given = &options->k_given};
-    out[i++] = (struct vdb_args_option){.name = "--range",
-                                        .kind = VDB_ARGS_TEXT,
-                                        .out = &options->range_text,
-                                        .value_name = "DISTANCE",
-                                        .help = "instead of the k nearest: all within this distance"};
-    out[i++] = (struct vdb_args_option){.name = "--metric",
-                                        .kind = VDB_ARGS_CHOICE,
-                                        .out = &options->metric,
-                                        .value_name = "METRIC",
-                                        .help = "l2 (default), cosine, dot, l1, hamming or jaccard",
-                                        .choices = metric_names,
-                                        .given = &options->metric_given};
-    out[i++] = (struct vdb_args_option){.name = "--bits",
-                                        .kind = VDB_ARGS_NUMBER,
-                                        .out = &options->bits,
-                                        .value_name = "NUMBER",
-                                        .help = "u8 rows are vectors of this many packed bits",
-                                        .min = 1,
-                                        .max = VDB_LIMIT_DIMENSION_MAX,
-                                        .given = &options->bits_given};
-    out[i++] = (struct vdb_args_option){.name = "--row",
-                                        .kind = VDB_ARGS_NUMBER,
-                                        .out = &options->row,
-                                        .value_name = "NUMBER",
-                                        .help = "only this row of the query file, counted from 0 (default: all)",
-                                        .max = VDB_LIMIT_COLLECTION_POINTS_MAX - 1,
-                                        .given = &options->row_given};
-    out[i++] = (struct vdb_args_option){.name = "--threads",
-                                        .kind = VDB_ARGS_NUMBER,
-                                        .out = &options->threads,
-                                        .value_name = "NUMBER",
-                                        .help = "how many threads, 1 to 1,024 (default: one per core)",
-                                        .min = 1,
-                                        .max = THREADS_MAX,
-                                        .given = &options->threads_given};
-    out[i++] = (struct vdb_args_option){.name = "--memory-limit",
-                                        .kind = VDB_ARGS_TEXT,
-                                        .out = &options->memory_text,
-                                        .value_name = "BYTES",
-                                        .help = "read the dataset in blocks to stay below this (512M, 4G)"};
-    out[i++] = (struct vdb_args_option){.name = "--out",
-                                        .kind = VDB_ARGS_TEXT,
-                                        .out = &options->out_path,
-                                        .value_name = "FILE",
-                                        .help = "write the answers to gt.npy (and gt_dist.npy) or gt.hdf5"};
-    out[i++] = (struct vdb_args_option){.name = "--json",
-                                        .kind = VDB_ARGS_FLAG,
-                                        .out = &options->json,
-                                        .help = "print one JSON object instead of tables"};
-    out[i++] = (struct vdb_args_option){.name = "--no-naive",
-                                        .kind = VDB_ARGS_FLAG,
-                                        .out = &options->no_naive,
-                                        .help = "leave out the naive loop that is timed and compared"};
+    const struct vdb_args_option all[OPTION_COUNT] = {
+        {"--dataset", VDB_ARGS_TEXT, &options->dataset_path, "FILE",
+         .help = "vectors to search in (.npy, .fvecs, .bvecs, .hdf5)", .required = true},
+        {"--query", VDB_ARGS_TEXT, &options->query_path, "FILE",
+         .help = "vectors to search for, one search after the other"},
+        {"--queries", VDB_ARGS_TEXT, &options->queries_path, "FILE",
+         .help = "vectors to search for, all at once on all cores"},
+        {"--k", VDB_ARGS_NUMBER, &options->k, "NUMBER",
+         .help = "how many nearest vectors, 1 to 16,384 (default 10)", .min = 1, .max = VDB_LIMIT_K_MAX,
+         .given = &options->k_given},
+        {"--range", VDB_ARGS_TEXT, &options->range_text, "DISTANCE",
+         .help = "instead of the k nearest: all within this distance"},
+        {"--metric", VDB_ARGS_CHOICE, &options->metric, "METRIC",
+         .help = "l2 (default), cosine, dot, l1, hamming or jaccard", .choices = metric_names,
+         .given = &options->metric_given},
+        {"--bits", VDB_ARGS_NUMBER, &options->bits, "NUMBER",
+         .help = "u8 rows are vectors of this many packed bits", .min = 1, .max = VDB_LIMIT_DIMENSION_MAX,
+         .given = &options->bits_given},
+        {"--row", VDB_ARGS_NUMBER, &options->row, "NUMBER",
+         .help = "only this row of the query file, counted from 0 (default: all)",
+         .max = VDB_LIMIT_COLLECTION_POINTS_MAX - 1, .given = &options->row_given},
+        {"--threads", VDB_ARGS_NUMBER, &options->threads, "NUMBER",
+         .help = "how many threads, 1 to 1,024 (default: one per core; --query: 1)", .min = 1, .max = THREADS_MAX,
+         .given = &options->threads_given},
+        {"--memory-limit", VDB_ARGS_TEXT, &options->memory_text, "BYTES",
+         .help = "read the dataset in blocks to stay below this (512M, 4G)"},
+        {"--out", VDB_ARGS_TEXT, &options->out_path, "FILE",
+         .help = "write the answers to gt.npy (and gt_dist.npy) or gt.hdf5"},
+        {"--json", VDB_ARGS_FLAG, &options->json, NULL, .help = "print one JSON object instead of tables"},
+        {"--no-naive", VDB_ARGS_FLAG, &options->no_naive, NULL,
+         .help = "leave out the naive loop that is timed and compared"},
+    };
+    memcpy(out, all, sizeof all);
 }
 
 static vdb_status run(int argc, char *const *argv, struct vdb_err *err)
@@ -150,11 +107,17 @@ static void help(struct vdb_buf *out)
         "are\n"
         "computed in integers, exactly; f16 is computed in f32, and so are integers compared with floats.\n"
         "HDF5 files as of ann-benchmarks bring vectors (train), queries (test) and their metric; F.hdf5:NAME is\n"
-        "another data set of F.hdf5. f64 is rounded to f32, bool is bits.\n"
+        "another data set of F.hdf5. f64 is rounded to f32, bool is bits. Distances in a gt.hdf5 are those of\n"
+        "ann-benchmarks: for hamming the share of the bits that differ, for ip the product negated.\n"
         "\n"
-        "--queries, --range, --out, --threads and --memory-limit answer all queries in one batch. Its order is "
-        "that\n"
-        "of distances in double precision, whatever the number of threads or blocks.\n"
+        "--query searches for one vector after the other, on one thread or, with --threads, each on several;\n"
+        "--queries, --range, --out and --memory-limit answer all queries in one batch, on all cores. The order "
+        "is\n"
+        "that of distances in double precision, whatever the number of threads or blocks.\n"
+        "\n"
+        "--memory-limit counts the program, the queries, their answers, a block of the dataset, and the process\n"
+        "that unpacks an HDF5 file; a limit too small for that is refused with the smallest that works. The\n"
+        "answers of --range, of which nobody knows the number, come on top.\n"
         "\n"
         "The naive loop is the plain way: every value in double precision, one after the other, then a full "
         "sort.\n"

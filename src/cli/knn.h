@@ -60,8 +60,11 @@ struct vdb_knn_input {
     size_t block_rows; /* of a streamed dataset */
     size_t count;      /* of the dataset */
     size_t dimension;
-    vdb_vectors_type dataset_type; /* as in the file */
+    vdb_vectors_type dataset_type; /* as read */
     vdb_vectors_type query_type;
+    const char *dataset_type_name; /* as in the file: HDF5's f16 and f64 are read as f32 */
+    const char *query_type_name;
+    uint64_t query_load_bytes;  /* memory that reading the queries took beside them */
     vdb_vectors_type work_type; /* as computed with */
     vdb_element element;
     double load_seconds;
@@ -117,6 +120,11 @@ vdb_status vdb_knn_batch(const struct vdb_knn_options *options, struct vdb_knn_i
 vdb_status vdb_knn_run_naive(const struct vdb_knn_options *options, const struct vdb_knn_input *input,
                              const struct vdb_knn_results *results, struct vdb_knn_performance *performance,
                              struct vdb_err *err) VDB_MUST_CHECK;
+
+/* With --memory-limit: sets input->block_rows, how many rows of the dataset are in memory at a time, so that all
+ * stays below the limit; exact is the search that they are for. VDB_INVALID names the smallest limit that works. */
+vdb_status vdb_knn_input_plan(const struct vdb_knn_options *options, struct vdb_knn_input *input,
+                              const struct vdb_exact *exact, struct vdb_err *err) VDB_MUST_CHECK;
 
 /* Checks and converts a block of the dataset as knn_input.c says. */
 vdb_status vdb_knn_input_prepare(const struct vdb_knn_options *options, const struct vdb_knn_input *input,

@@ -116,6 +116,9 @@ vdb_status vdb_knn_batch(const struct vdb_knn_options *options, struct vdb_knn_i
                                          : input->count,
     };
     VDB_CHECK(create(options, input, results, err));
+    if (input->streamed) {
+        VDB_CHECK(vdb_knn_input_plan(options, input, results->exact, err));
+    }
     if (options->out_path != NULL) {
         status = vdb_knn_out_open(options, &batch.out, err);
         if (status != VDB_OK) {

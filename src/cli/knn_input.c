@@ -11,7 +11,8 @@
  *     u8 with hamming or jaccard   packed bits, eight a value, or as many a vector as --bits says
  *     bits                         only with bits, and only for hamming and jaccard
  *
- * The dataset is opened as a stream and, unless --memory-limit is given, read in one block.
+ * The dataset is opened as a stream and, unless --memory-limit is given, read in one block. Under a limit, what the
+ * queries take is known only when they are there, so they are read before it is held against anything.
  */
 #include "knn.h"
 
@@ -19,7 +20,6 @@
 #include "base/timer.h"
 
 #include <inttypes.h>
-#include <unistd.h>
 
 enum {
     PROGRAM_BYTES =
@@ -28,6 +28,8 @@ enum {
     BLOCK_ROWS_MIN = 256,   /* fewer make the searches' own numbers the larger part */
     ROW_NUMBERS_BYTES = 24, /* what a batch search keeps per row of a block */
     QUERY_COPIES = 3,       /* what it keeps of the queries: as given, padded, in panels */
+    LIST_BYTES = 64,        /* and of each of their lists: its head, its limits */
+    OUT_HIT_BYTES = 12,     /* an id and a distance on their way into --out */
 };
 
 static vdb_status refuse_empty(const char *option, const char *path, size_t count, vdb_vectors_type type,
@@ -59,7 +61,9 @@ static vdb_status take_bits(const struct vdb_knn_options *options, const char *o
     vdb_status status = vdb_vectors_as_bits(vectors, bits, err);
     return status == VDB_OK
                ? VDB_OK
-               : vdb_err_wrap(err, status, "%s: \"%s\"%s", option, path, options->bits_given ? ": --bits" : "");
+               : vdb_err_wrap(err, status, "%s: \"%s\": %s%s", option, path,
+                              options->bits_given ? "--bits" : "--metric ",
+                              options->bits_given ? "" : vdb_metric_name((vdb_metric)options->metric));
 }
 
 static vdb_status check_values(const char *option, const char *path, const struct vdb_vectors *vectors,
@@ -106,16 +110,46 @@ vdb_status vdb_knn_input_prepare(const struct vdb_knn_options *options, const st
     return input->work_type == VDB_VECTORS_F32 ? vdb_vectors_to_f32(block, err) : VDB_OK;
 }
 
-static vdb_status load_query(struct vdb_env *env, const struct vdb_knn_options *options,
+/* What bits are taken of is a bit; the rest is what the file says. */
+static const char *name_of(vdb_vectors_type type, const struct vdb_vector_stream *stream)
+{
+    return type == stream->type ? stream->type_name : vdb_vectors_type_name(type);
+}
+
+/* The values of the query file, as they are. */
+static vdb_status read_query(struct vdb_env *env, const struct vdb_knn_options *options,
                              struct vdb_knn_input *input, struct vdb_err *err)
 {
-    vdb_status status = vdb_vectors_load(env, options->query_from, &input->query, err);
+    vdb_status status = VDB_OK;
+    struct vdb_vectors end = {0};
+    struct vdb_vector_stream stream;
+    status = vdb_vector_stream_open(&stream, env, options->query_from, NULL, err);
     if (status != VDB_OK) {
         return vdb_err_wrap(err, status, "%s", options->query_option);
     }
-    VDB_TRY(refuse_empty(options->query_option, options->query_from, input->query.count, input->query.type, err));
-    VDB_TRY(take_bits(options, options->query_option, options->query_from, &input->query, err));
+    VDB_CHECK(refuse_empty(options->query_option, options->query_from, stream.count, stream.type, err));
+    status = vdb_vector_stream_next(&stream, stream.count, &input->query, err);
+    if (status == VDB_OK) {
+        status = vdb_vector_stream_next(&stream, 1, &end, err);
+    }
+    if (status != VDB_OK) {
+        status = vdb_err_wrap(err, status, "%s", options->query_option);
+        goto cleanup;
+    }
+    VDB_CHECK(take_bits(options, options->query_option, options->query_from, &input->query, err));
     input->query_type = input->query.type;
+    input->query_type_name = name_of(input->query_type, &stream);
+    input->query_load_bytes = stream.reader_bytes;
+
+cleanup:
+    vdb_vector_stream_close(&stream);
+    return status;
+}
+
+static vdb_status load_query(struct vdb_env *env, const struct vdb_knn_options *options,
+                             struct vdb_knn_input *input, struct vdb_err *err)
+{
+    VDB_TRY(read_query(env, options, input, err));
     if (input->query.dimension != input->dimension) {
         return vdb_err_set(err, VDB_INVALID, "%s: dimension is %zu, --dataset has %zu: they must be equal",
                            options->query_option, input->query.dimension, input->dimension);
@@ -144,30 +178,37 @@ static vdb_status open_dataset(struct vdb_env *env, const struct vdb_knn_options
     struct vdb_vectors shape = {.type = stream->type, .dimension = stream->dimension};
     VDB_TRY(take_bits(options, "--dataset", options->dataset_path, &shape, err));
     input->dataset_type = shape.type;
+    input->dataset_type_name = name_of(shape.type, stream);
     input->dimension = shape.dimension;
     return VDB_OK;
 }
 
-/* How many rows of the dataset are in memory at a time. The answers of --range are not counted. */
-static vdb_status plan_memory(const struct vdb_knn_options *options, struct vdb_knn_input *input,
-                              struct vdb_err *err)
+vdb_status vdb_knn_input_plan(const struct vdb_knn_options *options, struct vdb_knn_input *input,
+                              const struct vdb_exact *exact, struct vdb_err *err)
 {
-    size_t threads = options->threads > 0 ? (size_t)options->threads : (size_t)sysconf(_SC_NPROCESSORS_ONLN);
+    struct vdb_exact_stats stats;
+    vdb_exact_get_stats(exact, &stats);
     size_t k = options->k < input->count ? (size_t)options->k : input->count;
-    size_t hits = options->range_text != NULL ? 0 : k * (threads + 1) * sizeof(struct vdb_candidate);
+    /* Every slice of the work keeps a list of its own, and a list that grows is copied. */
+    size_t hits = options->range_text != NULL ? 0 : k * (stats.slice_count + 1) * sizeof(struct vdb_candidate);
     size_t work_bytes = vdb_vector_bytes(input->element, input->dimension);
-    /* An estimate, held against the process's peak by test_a_limit_holds. */
-    uint64_t per_query = (uint64_t)work_bytes * (1 + QUERY_COPIES) + hits +
-                         (options->out_path != NULL ? k * 12 : 0);
+    /* An estimate, held against the processes' peaks by test_a_limit_holds. */
+    uint64_t per_query = (uint64_t)work_bytes * QUERY_COPIES + hits + stats.slice_count * LIST_BYTES +
+                         (options->out_path != NULL ? k * OUT_HIT_BYTES : 0);
     uint64_t per_row = vdb_vectors_type_row_bytes(input->dataset_type, input->dimension) + ROW_NUMBERS_BYTES +
                        (input->dataset_type != input->work_type ? work_bytes : 0);
     size_t rows_min = input->count < BLOCK_ROWS_MIN ? input->count : BLOCK_ROWS_MIN;
-    uint64_t fixed = PROGRAM_BYTES + per_query * input->query.count;
-    if (options->memory_bytes_max < fixed + per_row * rows_min) {
+    uint64_t loaded = PROGRAM_BYTES + input->stream.reader_bytes + (uint64_t)work_bytes * input->query.count;
+    uint64_t fixed = loaded + per_query * stats.query_count;
+    uint64_t smallest = fixed + per_row * rows_min;
+    if (smallest < loaded + input->query_load_bytes) { /* both readers were there when the queries were read */
+        smallest = loaded + input->query_load_bytes;
+    }
+    if (options->memory_bytes_max < smallest) {
         return vdb_err_set(err, VDB_INVALID,
                            "--memory-limit is %" PRIu64
                            " bytes; the smallest that works for these queries is %" PRIu64,
-                           options->memory_bytes_max, fixed + per_row * rows_min);
+                           options->memory_bytes_max, smallest);
     }
     uint64_t rows = (options->memory_bytes_max - fixed) / per_row;
     input->block_rows = rows < input->count ? (size_t)rows : input->count;
@@ -199,9 +240,7 @@ vdb_status vdb_knn_input_load(struct vdb_env *env, const struct vdb_knn_options 
     VDB_CHECK(open_dataset(env, options, out, err));
     VDB_CHECK(load_query(env, options, out, err));
     out->streamed = options->memory_text != NULL;
-    if (out->streamed) {
-        VDB_CHECK(plan_memory(options, out, err));
-    } else {
+    if (!out->streamed) {
         VDB_CHECK(load_dataset(options, out, err));
     }
     out->load_seconds = (double)(vdb_now_ns() - start) / 1e9;

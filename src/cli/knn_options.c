@@ -5,11 +5,13 @@
 #include "data/hdf5.h"
 
 #include <errno.h>
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static vdb_status parse_radius(struct vdb_knn_options *options, struct vdb_err *err)
 {
@@ -26,9 +28,23 @@ static vdb_status parse_radius(struct vdb_knn_options *options, struct vdb_err *
     return VDB_OK;
 }
 
+/* l2: the largest number whose root is within the radius, since roots are what users see and copy: the square of a
+ * root is as often as not a little less than what the root was taken of. */
+static double square_within(double radius)
+{
+    double square = fmin(radius * radius, DBL_MAX);
+    while (sqrt(square) > radius) {
+        square = nextafter(square, 0);
+    }
+    while (square < DBL_MAX && sqrt(nextafter(square, INFINITY)) <= radius) {
+        square = nextafter(square, INFINITY);
+    }
+    return square;
+}
+
 double vdb_knn_radius_inside(const struct vdb_knn_options *options)
 {
-    return options->metric == VDB_METRIC_L2    ? options->radius * options->radius
+    return options->metric == VDB_METRIC_L2    ? square_within(options->radius)
            : options->metric == VDB_METRIC_DOT ? -options->radius
                                                : options->radius;
 }
@@ -113,6 +129,34 @@ static vdb_status find_metric(struct vdb_knn_options *options, struct vdb_err *e
                                                        : vdb_err_wrap(err, status, "--dataset: \"%s\"", path);
 }
 
+/* Whether a file that would be written is the one that is read, by whatever names (links, "./", F.hdf5:NAME). */
+static bool is_same_file(const char *written, const char *read)
+{
+    char path[VDB_LIMIT_PATH_BYTES_MAX + 8];
+    size_t path_bytes = strlen(read);
+    const char *part;
+    struct stat a;
+    struct stat b;
+    (void)vdb_vector_stream_is_hdf5(read, &path_bytes, &part);
+    snprintf(path, sizeof path, "%.*s", (int)(path_bytes < sizeof path ? path_bytes : sizeof path - 1), read);
+    return stat(written, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+static vdb_status refuse_overwriting(const struct vdb_knn_options *options, const char *written,
+                                     struct vdb_err *err)
+{
+    struct stat info;
+    if (is_same_file(written, options->dataset_path) || is_same_file(written, options->query_from)) {
+        return vdb_err_set(err, VDB_INVALID, "--out is \"%.200s\": \"%.200s\" is read, and would be overwritten",
+                           options->out_path, written);
+    }
+    if (stat(written, &info) == 0 && !S_ISREG(info.st_mode)) {
+        return vdb_err_set(err, VDB_INVALID, "--out is \"%.200s\": \"%.200s\" is there, and is no regular file",
+                           options->out_path, written);
+    }
+    return VDB_OK;
+}
+
 static vdb_status check_out(const struct vdb_knn_options *options, struct vdb_err *err)
 {
     size_t path_bytes;
@@ -124,10 +168,15 @@ static vdb_status check_out(const struct vdb_knn_options *options, struct vdb_er
         return vdb_err_set(err, VDB_INVALID, "--out is \"%.200s\"; its name must end in .npy, .hdf5 or .h5",
                            options->out_path);
     }
-    if (strcmp(options->out_path, options->dataset_path) == 0 ||
-        strcmp(options->out_path, options->query_from) == 0) {
-        return vdb_err_set(err, VDB_INVALID, "--out is \"%.200s\", which is read: it would be overwritten",
-                           options->out_path);
+    if (bytes >= VDB_LIMIT_PATH_BYTES_MAX) {
+        return vdb_err_set(err, VDB_INVALID, "--out: the path has %zu bytes, at most %u are allowed", bytes,
+                           VDB_LIMIT_PATH_BYTES_MAX - 1);
+    }
+    VDB_TRY(refuse_overwriting(options, options->out_path, err));
+    if (npy) {
+        char distances[VDB_LIMIT_PATH_BYTES_MAX + 8];
+        vdb_knn_out_distances_path(options->out_path, distances, sizeof distances);
+        VDB_TRY(refuse_overwriting(options, distances, err));
     }
     if (options->range_text != NULL) {
         return vdb_err_set(err, VDB_INVALID,
@@ -156,6 +205,6 @@ vdb_status vdb_knn_options_resolve(struct vdb_knn_options *options, struct vdb_e
         VDB_TRY(check_out(options, err));
     }
     options->batch = options->query_path == NULL || options->range_text != NULL || options->out_path != NULL ||
-                     options->memory_text != NULL || options->threads_given;
+                     options->memory_text != NULL;
     return VDB_OK;
 }

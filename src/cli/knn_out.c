@@ -2,7 +2,11 @@
  *
  *     gt.npy    i32 ids, queries x k, and beside it gt_dist.npy: f64, the numbers that the report shows
  *     gt.hdf5   the layout of ann-benchmarks: train and test as they were compared, neighbors (i32), distances
- *               (f32; smaller is nearer there, so `ip` has the product negated), the attribute distance
+ *               (f32), the attributes distance, dimension, type and point_type
+ *
+ * Distances there are ann-benchmarks' own: euclidean is the root, angular 1 - cosine, jaccard 1 - common / all that
+ * are set, as in our reports; but hamming is the share of the bits that differ, not their number. `ip`, which only
+ * its relatives have, is the product negated, since smaller is nearer.
  */
 #include "knn.h"
 
@@ -42,9 +46,15 @@ vdb_status vdb_knn_out_block(struct vdb_knn_out *out, const struct vdb_vectors *
     return out->hdf5 != NULL ? vdb_hdf5_write_rows(out->hdf5, "train", block, count, err) : VDB_OK;
 }
 
-/* All answers as two matrices. */
-static void fill(const struct vdb_knn_results *results, vdb_metric metric, int32_t *ids, double *distances,
-                 float *narrow)
+/* A distance as ann-benchmarks has it. */
+static double bench_distance(vdb_metric metric, double score, size_t dimension)
+{
+    return metric == VDB_METRIC_DOT ? -score : metric == VDB_METRIC_HAMMING ? score / (double)dimension : score;
+}
+
+/* All answers as two matrices: distances, or narrow in the way of ann-benchmarks. */
+static void fill(const struct vdb_knn_results *results, vdb_metric metric, size_t dimension, int32_t *ids,
+                 double *distances, float *narrow)
 {
     for (size_t q = 0; q < results->query_count; q++) {
         size_t count;
@@ -52,10 +62,10 @@ static void fill(const struct vdb_knn_results *results, vdb_metric metric, int32
         for (size_t i = 0; i < count; i++) {
             double score = vdb_metric_score(metric, hits[i].distance);
             ids[q * results->k + i] = (int32_t)hits[i].row;
-            if (narrow != NULL) {
-                narrow[q * results->k + i] = (float)(metric == VDB_METRIC_DOT ? -score : score);
-            } else {
+            if (distances != NULL) {
                 distances[q * results->k + i] = score;
+            } else {
+                narrow[q * results->k + i] = (float)bench_distance(metric, score, dimension);
             }
         }
     }
@@ -72,7 +82,7 @@ static vdb_status finish_hdf5(struct vdb_knn_out *out, const struct vdb_knn_inpu
     test.count = results->query_count;
     VDB_CHECK(vdb_vectors_init(&ids, VDB_VECTORS_I32, results->query_count, results->k, err));
     VDB_CHECK(vdb_vectors_init(&distances, VDB_VECTORS_F32, results->query_count, results->k, err));
-    fill(results, metric, ids.data, NULL, distances.data);
+    fill(results, metric, input->dimension, ids.data, NULL, distances.data);
     VDB_CHECK(vdb_hdf5_write_rows(out->hdf5, "test", &test, test.count, err));
     VDB_CHECK(vdb_hdf5_write_rows(out->hdf5, "neighbors", &ids, ids.count, err));
     VDB_CHECK(vdb_hdf5_write_rows(out->hdf5, "distances", &distances, distances.count, err));
@@ -97,7 +107,7 @@ static vdb_status finish_npy(const struct vdb_knn_options *options, const struct
         status = vdb_err_no_memory(err, "the files of answers");
         goto cleanup;
     }
-    fill(results, (vdb_metric)options->metric, ids, distances, NULL);
+    fill(results, (vdb_metric)options->metric, 0, ids, distances, NULL);
     vdb_knn_out_distances_path(options->out_path, path, sizeof path);
     VDB_CHECK(vdb_npy_write(env, path, VDB_NPY_F64, distances, results->query_count, results->k, err));
     VDB_CHECK(vdb_npy_write(env, options->out_path, VDB_NPY_I32, ids, results->query_count, results->k, err));

@@ -5,6 +5,7 @@
 #include "knn.h"
 
 #include "base/json.h"
+#include "base/utf8.h"
 #include "cli.h"
 #include "distance/cpu.h"
 #include "table.h"
@@ -41,9 +42,8 @@ static const char *kernels_name(void)
 }
 
 /* ", u8" or ", f16 (computed in f32)" */
-static void put_type(struct vdb_buf *out, vdb_vectors_type in_file, vdb_element computed)
+static void put_type(struct vdb_buf *out, const char *file_name, vdb_element computed)
 {
-    const char *file_name = vdb_vectors_type_name(in_file);
     if (vdb_str_is(vdb_str_of(file_name), vdb_element_name(computed))) {
         vdb_buf_printf(out, ", %s", file_name);
     } else {
@@ -51,12 +51,13 @@ static void put_type(struct vdb_buf *out, vdb_vectors_type in_file, vdb_element 
     }
 }
 
-/* Control characters in a file's name must not reach the terminal. */
+/* What could steer a terminal in a file's name must not reach it. */
 static void put_path(struct vdb_buf *out, const char *path)
 {
-    for (const char *c = path; *c != '\0'; c++) {
-        vdb_buf_put_u8(out, (unsigned char)*c < 0x20 || *c == 0x7f ? '?' : (uint8_t)*c);
-    }
+    char text[VDB_LIMIT_PATH_BYTES_MAX + 512]; /* a path, and the data set behind it */
+    snprintf(text, sizeof text, "%s", path);
+    vdb_utf8_make_printable(text);
+    vdb_buf_put_text(out, text);
 }
 
 static void put_head(const struct vdb_knn_options *options, const struct vdb_knn_input *input,
@@ -67,11 +68,11 @@ static void put_head(const struct vdb_knn_options *options, const struct vdb_knn
     put_path(out, options->dataset_path);
     vdb_buf_printf(out, ": %s vectors", vdb_table_count(number, input->count));
     vdb_buf_printf(out, " of dimension %s", vdb_table_count(number, input->dimension));
-    put_type(out, input->dataset_type, input->element);
+    put_type(out, input->dataset_type_name, input->element);
     vdb_buf_put_text(out, "\nQueries  ");
     put_path(out, options->query_from);
     vdb_buf_printf(out, ": %s vectors", vdb_table_count(number, input->query.count));
-    put_type(out, input->query_type, input->element);
+    put_type(out, input->query_type_name, input->element);
     if (options->row_given) {
         vdb_buf_printf(out, "; row %zu", results->first_row);
     }
@@ -236,12 +237,11 @@ static vdb_status report_text(const struct vdb_knn_options *options, const struc
 }
 
 static void put_json_file(const char *key, const char *path, size_t count, size_t dimension,
-                          vdb_vectors_type in_file, struct vdb_buf *out)
+                          const char *type_name, struct vdb_buf *out)
 {
     vdb_buf_printf(out, "\"%s\":{\"path\":", key);
     vdb_json_put_string(out, vdb_str_of(path));
-    vdb_buf_printf(out, ",\"count\":%zu,\"dimension\":%zu,\"type\":\"%s\"}", count, dimension,
-                   vdb_vectors_type_name(in_file));
+    vdb_buf_printf(out, ",\"count\":%zu,\"dimension\":%zu,\"type\":\"%s\"}", count, dimension, type_name);
 }
 
 static void put_json_query(const struct vdb_knn_results *results, size_t query, vdb_metric metric,
@@ -297,9 +297,11 @@ static vdb_status report_json(const struct vdb_knn_options *options, const struc
 {
     vdb_metric metric = (vdb_metric)options->metric;
     vdb_buf_put_u8(out, '{');
-    put_json_file("dataset", options->dataset_path, input->count, input->dimension, input->dataset_type, out);
+    put_json_file("dataset", options->dataset_path, input->count, input->dimension, input->dataset_type_name,
+                  out);
     vdb_buf_put_u8(out, ',');
-    put_json_file("query", options->query_from, input->query.count, input->dimension, input->query_type, out);
+    put_json_file("query", options->query_from, input->query.count, input->dimension, input->query_type_name,
+                  out);
     vdb_buf_printf(out, ",\"computed_in\":\"%s\",\"metric\":\"%s\"", vdb_element_name(input->element),
                    vdb_metric_name(metric));
     if (options->range_text != NULL) {

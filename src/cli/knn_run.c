@@ -1,4 +1,5 @@
-/* knn_run.c: the searches of `vecdb knn`, timed one by one, and the naive loop on a sample of them.
+/* knn_run.c: the searches of `vecdb knn`, timed one by one, each by as many threads as --threads says, and the naive
+ * loop on a sample of them.
  *
  * The sample is spread evenly over the queries. Each sampled answer is checked twice: every distance against the
  * one computed in double, and every rank against the naive order. Integer data must agree to the last id; f32
@@ -9,6 +10,7 @@
 #include "base/mem.h"
 #include "base/progress.h"
 #include "base/timer.h"
+#include "index/flat.h"
 #include "naive.h"
 
 #include <math.h>
@@ -29,18 +31,28 @@ static double median(double *values, size_t count)
     return count % 2 == 1 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
+/* What the searches share. */
+struct searches {
+    const struct vdb_rows *rows;
+    const struct vdb_vectors *queries;
+    struct vdb_flat_team *team; /* NULL: this thread alone */
+    struct vdb_knn_results *results;
+    struct vdb_knn_performance *performance;
+};
+
 /* One query through the index, into k candidates. */
-static vdb_status search_one(const struct vdb_rows *rows, const struct vdb_vectors *queries, size_t query_row,
-                             struct vdb_knn_results *results, size_t at, struct vdb_knn_performance *performance,
-                             struct vdb_err *err)
+static vdb_status search_one(const struct searches *all, size_t at, struct vdb_err *err)
 {
+    const struct vdb_knn_results *results = all->results;
+    const size_t query_row = results->first_row + at;
     struct vdb_search_counters counters = {0};
-    struct vdb_query query = {.vector = vdb_vectors_row(queries, query_row), .counters = &counters};
+    struct vdb_query query = {.vector = vdb_vectors_row(all->queries, query_row), .counters = &counters};
     struct vdb_topk topk;
     vdb_topk_init(&topk, results->candidates + at * results->k, results->k);
-    VDB_TRY(vdb_index_flat.search(NULL, rows, &query, &topk, err));
+    VDB_TRY(all->team != NULL ? vdb_flat_team_search(all->team, all->rows, &query, &topk, err)
+                              : vdb_index_flat.search(NULL, all->rows, &query, &topk, err));
     vdb_topk_finish(&topk);
-    performance->distances += counters.distances_computed;
+    all->performance->distances += counters.distances_computed;
     if (topk.count != results->k) {
         return vdb_err_set(err, VDB_CORRUPT, "--query row %zu: the index returned %zu results, %zu were due",
                            query_row, topk.count, results->k);
@@ -48,18 +60,16 @@ static vdb_status search_one(const struct vdb_rows *rows, const struct vdb_vecto
     return VDB_OK;
 }
 
-static vdb_status search_all(const struct vdb_rows *rows, const struct vdb_vectors *queries,
-                             struct vdb_knn_results *results, double *seconds,
-                             struct vdb_knn_performance *performance, struct vdb_err *err)
+static vdb_status search_all(const struct searches *all, double *seconds, struct vdb_err *err)
 {
     vdb_status status = VDB_OK;
     struct vdb_progress progress;
-    vdb_progress_begin(&progress, "search", "queries", results->query_count);
-    for (size_t i = 0; i < results->query_count; i++) {
+    vdb_progress_begin(&progress, "search", "queries", all->results->query_count);
+    for (size_t i = 0; i < all->results->query_count; i++) {
         uint64_t start = vdb_now_ns();
-        VDB_CHECK(search_one(rows, queries, results->first_row + i, results, i, performance, err));
+        VDB_CHECK(search_one(all, i, err));
         seconds[i] = (double)(vdb_now_ns() - start) / 1e9;
-        performance->seconds += seconds[i];
+        all->performance->seconds += seconds[i];
         vdb_progress_update(&progress, i + 1);
     }
 
@@ -193,8 +203,9 @@ vdb_status vdb_knn_run(const struct vdb_knn_options *options, const struct vdb_k
         .first_row = options->row_given ? (size_t)options->row : 0,
         .query_count = options->row_given ? 1 : input->query.count,
         .k = options->k < count ? (size_t)options->k : count,
-        .threads = 1,
+        .threads = options->threads_given ? (unsigned)options->threads : 1,
     };
+    struct vdb_flat_team *team = NULL;
     const void *array = input->dataset.data;
     struct vdb_rows rows = vdb_rows_of_array(&array, count, input->dataset.dimension, input->element,
                                              (vdb_metric)options->metric);
@@ -208,13 +219,18 @@ vdb_status vdb_knn_run(const struct vdb_knn_options *options, const struct vdb_k
         status = vdb_err_no_memory(err, "the results");
         goto cleanup;
     }
-    VDB_CHECK(search_all(&rows, &input->query, results, seconds, performance, err));
+    if (results->threads > 1) {
+        VDB_CHECK(vdb_flat_team_create(results->threads, results->k, &team, err));
+    }
+    const struct searches all = {&rows, &input->query, team, results, performance};
+    VDB_CHECK(search_all(&all, seconds, err));
     performance->query_seconds_median = median(seconds, results->query_count);
     if (!options->no_naive) {
         VDB_CHECK(vdb_knn_run_naive(options, input, results, performance, err));
     }
 
 cleanup:
+    vdb_flat_team_destroy(team);
     free(seconds);
     if (status != VDB_OK) {
         vdb_knn_results_fini(results);

@@ -1,201 +1,362 @@
-/* hdf5.c: reading, see hdf5.h; writing is in hdf5_write.c.
+/* hdf5.c: reading, see hdf5.h: a child process runs hdf5_file.c, this one asks it for rows.
  *
- * Rows are read as hyperslabs, so a file larger than memory never lies in it whole. bool is what h5py makes of
- * numpy's: an enumeration of FALSE and TRUE over an 8-bit integer; it passes through a block of bytes that is
- * packed row by row.
+ * libhdf5 was written for files of friends: damaged ones make it crash, loop, or allocate without bound. None of
+ * that can be repaired from outside, but all of it ends with the process that it happens in:
+ *
+ *     H1  a crash is the end of the conversation, which is an error like any other
+ *     H2  the child has CHILD_MEMORY_BYTES of address space more than it starts with
+ *     H3  the child has CHILD_CPU_SECONDS of processor time for each block of rows that it sends
+ *     H4  what the child says of itself is checked again here: its types and sizes are a stranger's
+ *     H5  a child that is silent for SILENCE_MS_MAX (no byte of an answer that is due) is killed
+ *
+ * The conversation, on a pair of sockets: the child speaks first, with a `reply` that has the shape (or the metric).
+ * Each `request` for rows is answered by slabs: a reply, then its rows. Both ends are one program, so structures
+ * travel as they lie in memory. The end of this process is the end of the child, whose read then gives nothing.
  */
 #include "hdf5.h"
 
 #include "base/limits.h"
 #include "base/mem.h"
+#include "hdf5_file.h"
 
-#include <hdf5.h>
-#include <inttypes.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-enum { BOOL_BLOCK_BYTES = 1 << 20, NAME_BYTES_MAX = 255, WORD_BYTES_MAX = 32 };
-
-struct vdb_hdf5 {
-    hid_t file;
-    hid_t dataset;
-    vdb_vectors_type type;
-    size_t count;
-    size_t dimension;
-    char name[NAME_BYTES_MAX + 1];
+enum {
+    SLAB_BYTES = 1 << 20,         /* rows on their way: the child holds no more of them */
+    CHILD_MEMORY_BYTES = 1 << 30, /* four times what the largest chunks allowed need */
+    CHILD_CPU_SECONDS = 60,       /* unpacking those takes one or two */
+    SILENCE_MS_MAX = 300 * 1000,  /* they come from a disk of 1 MB/s in that time */
+    REAP_MS_MAX = 1000,           /* a killed process that is not gone by then stands still in the kernel */
+    REAP_STEP_MS = 5,
+    VALUE_BYTES_MAX = 8,
 };
 
-static vdb_status open_file(const char *path, hid_t *out, struct vdb_err *err)
-{
-    (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    *out = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    if (*out < 0) {
-        return vdb_err_set(err, VDB_INVALID,
-                           "libhdf5 cannot open it: not an HDF5 file, damaged, or open for writing elsewhere");
-    }
-    return VDB_OK;
-}
+struct vdb_hdf5 {
+    pid_t child;
+    int socket;
+    bool hangs; /* it was silent for too long */
+    struct vdb_hdf5_shape shape;
+    struct vdb_err failure; /* the first one, which ends the conversation */
+};
 
-/* Whether a boolean's two names are there, with the values 0 and 1. */
-static bool is_bool(hid_t type)
+struct request {
+    size_t first_row;
+    size_t count;
+};
+
+struct reply {
+    struct vdb_err err; /* VDB_OK: the rest holds */
+    struct vdb_hdf5_shape shape;
+    vdb_metric metric;
+    size_t row_count; /* of the slab that follows */
+};
+
+/* What the child shall do; name is NULL when only the metric is asked for. */
+struct task {
+    const char *path;
+    const char *name;
+};
+
+static bool send_all(int socket, const void *data, size_t bytes)
 {
-    static const char *const names[] = {"FALSE", "TRUE"};
-    if (H5Tget_nmembers(type) != 2 || H5Tget_size(type) != 1) {
-        return false;
-    }
-    for (unsigned i = 0; i < 2; i++) {
-        signed char value = -1;
-        char *name = H5Tget_member_name(type, i);
-        bool same = name != NULL && strcmp(name, names[i]) == 0 && H5Tget_member_value(type, i, &value) >= 0 &&
-                    value == (signed char)i;
-        (void)H5free_memory(name);
-        if (!same) {
+    const char *at = data;
+    while (bytes > 0) {
+        ssize_t sent = send(socket, at, bytes, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR) {
+            continue;
+        }
+        if (sent <= 0) {
             return false;
         }
+        at += sent;
+        bytes -= (size_t)sent;
     }
     return true;
 }
 
-/* A type of the file as ours; otherwise its name goes to `word`. */
-static bool map_type(hid_t type, vdb_vectors_type *out, char word[WORD_BYTES_MAX])
+static bool receive_all(int socket, void *data, size_t bytes)
 {
-    static const char *const classes[] = {"integer", "float",    "time",      "string", "bit field",
-                                          "opaque",  "compound", "reference", "enum",   "variable-length list",
-                                          "array"};
-    H5T_class_t class = H5Tget_class(type);
-    size_t bytes = H5Tget_size(type);
-    if (class == H5T_FLOAT && (bytes == 2 || bytes == 4 || bytes == 8)) {
-        *out = VDB_VECTORS_F32;
-        return true;
-    }
-    if (class == H5T_INTEGER) {
-        bool is_signed = H5Tget_sign(type) == H5T_SGN_2;
-        if (bytes == 1 || (bytes == 4 && is_signed)) {
-            *out = bytes == 4 ? VDB_VECTORS_I32 : is_signed ? VDB_VECTORS_I8 : VDB_VECTORS_U8;
-            return true;
+    char *at = data;
+    while (bytes > 0) {
+        ssize_t got = recv(socket, at, bytes, MSG_WAITALL);
+        if (got < 0 && errno == EINTR) {
+            continue;
         }
-        snprintf(word, WORD_BYTES_MAX, "%c%zu", is_signed ? 'i' : 'u', bytes * 8);
-        return false;
+        if (got == 0) {
+            errno = 0; /* the other end is gone; EAGAIN says that it is silent */
+        }
+        if (got <= 0) {
+            return false;
+        }
+        at += got;
+        bytes -= (size_t)got;
     }
-    if (class == H5T_ENUM && is_bool(type)) {
-        *out = VDB_VECTORS_BIT;
-        return true;
-    }
-    bool known = class >= 0 && (size_t) class < sizeof classes / sizeof classes[0];
-    if (class == H5T_FLOAT) {
-        snprintf(word, WORD_BYTES_MAX, "f%zu", bytes * 8);
-    } else {
-        snprintf(word, WORD_BYTES_MAX, "%s", known ? classes[class] : "unknown");
-    }
-    return false;
+    return true;
 }
 
-static vdb_status check_type(hid_t dataset, struct vdb_hdf5 *hdf5, struct vdb_err *err)
+static size_t slab_rows(const struct vdb_hdf5_shape *shape)
 {
-    char word[WORD_BYTES_MAX] = "unknown";
-    hid_t type = H5Dget_type(dataset);
-    bool known = type >= 0 && map_type(type, &hdf5->type, word);
-    if (type >= 0) {
-        (void)H5Tclose(type);
-    }
-    return known ? VDB_OK
-                 : vdb_err_set(err, VDB_INVALID,
-                               "its values are of type %s; f16, f32, f64, u8, i8, bool and (for ids) i32 are "
-                               "allowed",
-                               word);
+    size_t row_bytes = vdb_vectors_type_row_bytes(shape->type, shape->dimension);
+    return SLAB_BYTES / row_bytes > 0 ? SLAB_BYTES / row_bytes : 1;
 }
 
-static vdb_status check_shape(hid_t dataset, struct vdb_hdf5 *hdf5, struct vdb_err *err)
+/* ---- The child ---- */
+
+/* H3: as many seconds from now on, whatever was used before. */
+static void limit_time(void)
 {
-    hsize_t extent[2] = {0};
-    hid_t space = H5Dget_space(dataset);
-    int axes = space >= 0 ? H5Sget_simple_extent_ndims(space) : -1;
-    bool read = axes == 2 && H5Sget_simple_extent_dims(space, extent, NULL) == 2;
-    if (space >= 0) {
-        (void)H5Sclose(space);
+    struct rusage used;
+    struct rlimit limit;
+    if (getrusage(RUSAGE_SELF, &used) == 0 && getrlimit(RLIMIT_CPU, &limit) == 0) {
+        rlim_t wanted = (rlim_t)used.ru_utime.tv_sec + (rlim_t)used.ru_stime.tv_sec + CHILD_CPU_SECONDS;
+        limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+        (void)setrlimit(RLIMIT_CPU, &limit);
     }
-    if (!read) {
-        return vdb_err_set(err, VDB_INVALID, "its shape has %d axes; 2 (vectors, dimension) are allowed",
-                           axes < 0 ? 0 : axes);
+}
+
+/* H2, and no core file: a crash on a damaged file is no news. The address sanitizer's own memory fits no limit. */
+static void limit_memory(void)
+{
+    struct rlimit limit;
+    char line[128];
+    FILE *file = fopen("/proc/self/statm", "re");
+    bool known = file != NULL && fgets(line, sizeof line, file) != NULL;
+    uint64_t pages = known ? strtoull(line, NULL, 10) : 0;
+    if (file != NULL) {
+        (void)fclose(file);
     }
-    if (extent[1] < 1 || extent[1] > VDB_LIMIT_DIMENSION_MAX) {
-        return vdb_err_set(err, VDB_INVALID, "its dimension is %" PRIu64 ", 1 to %u is allowed",
-                           (uint64_t)extent[1], VDB_LIMIT_DIMENSION_MAX);
+#ifdef VDB_SANITIZED
+    pages = 0;
+#endif
+    if (pages > 0 && getrlimit(RLIMIT_AS, &limit) == 0) {
+        rlim_t wanted = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + CHILD_MEMORY_BYTES;
+        limit.rlim_cur = limit.rlim_cur < wanted ? limit.rlim_cur : wanted;
+        (void)setrlimit(RLIMIT_AS, &limit);
     }
-    if (extent[0] > VDB_LIMIT_COLLECTION_POINTS_MAX) {
-        return vdb_err_set(err, VDB_LIMIT, "it has %" PRIu64 " rows, at most %u are allowed", (uint64_t)extent[0],
-                           VDB_LIMIT_COLLECTION_POINTS_MAX);
+    if (getrlimit(RLIMIT_CORE, &limit) == 0) {
+        limit.rlim_cur = 0;
+        (void)setrlimit(RLIMIT_CORE, &limit);
     }
-    hdf5->count = (size_t)extent[0];
-    hdf5->dimension = (size_t)extent[1];
+}
+
+/* H1: the handlers of this program are not the child's: a crash is to end it. */
+static void forget_handlers(void)
+{
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGXCPU, SIGTERM, SIGINT};
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
+        (void)signal(signals[i], SIG_DFL);
+    }
+}
+
+/* Sends the rows asked for. False: the conversation is over. */
+static bool answer_rows(int socket, struct vdb_hdf5_file *file, const struct request *request,
+                        struct reply *reply)
+{
+    struct vdb_vectors slab = {0};
+    size_t rows_max = slab_rows(&reply->shape);
+    bool sent = true;
+    for (size_t done = 0; sent && reply->err.status == VDB_OK && done < request->count;) {
+        size_t left = request->count - done;
+        size_t rows = left < rows_max ? left : rows_max;
+        limit_time();
+        reply->err.status = vdb_vectors_init(&slab, reply->shape.type, rows, reply->shape.dimension, &reply->err);
+        slab.first_row = request->first_row + done;
+        if (reply->err.status == VDB_OK) {
+            reply->err.status = vdb_hdf5_file_read_rows(file, &slab, &reply->err);
+        }
+        reply->row_count = rows;
+        sent = send_all(socket, reply, sizeof *reply);
+        if (sent && reply->err.status == VDB_OK) {
+            sent = send_all(socket, slab.data, rows * vdb_vectors_row_bytes(&slab));
+        }
+        vdb_vectors_fini(&slab);
+        done += rows;
+    }
+    return sent && reply->err.status == VDB_OK;
+}
+
+/* The child's life. It leaves by _exit: what this process has registered for its end is not the child's to run. */
+static void run_child(int socket, const struct task *task)
+{
+    static struct reply reply; /* all of it is sent, so none of it may be unset */
+    struct vdb_hdf5_file *file = NULL;
+    struct request request;
+    forget_handlers();
+    limit_memory();
+    limit_time();
+    reply.err.status = task->name != NULL
+                           ? vdb_hdf5_file_open(task->path, task->name, &file, &reply.shape, &reply.err)
+                           : vdb_hdf5_file_metric(task->path, &reply.metric, &reply.err);
+    if (reply.shape.memory_bytes > CHILD_MEMORY_BYTES) {
+        reply.shape.memory_bytes = CHILD_MEMORY_BYTES; /* H2: it gets no more */
+    }
+    bool more = send_all(socket, &reply, sizeof reply) && file != NULL;
+    while (more && receive_all(socket, &request, sizeof request)) {
+        more = answer_rows(socket, file, &request, &reply);
+    }
+    _exit(0);
+}
+
+/* ---- This side ---- */
+
+static unsigned silence_ms_max = SILENCE_MS_MAX;
+
+void vdb_hdf5_set_silence_ms_max(unsigned ms)
+{
+    silence_ms_max = ms > 0 ? ms : SILENCE_MS_MAX;
+}
+
+/* Ignored, ended children vanish by themselves: nobody learns how they ended, and their numbers go to strangers,
+ * whom stop would kill. A program inherits that from its parent without knowing. */
+static void keep_ended_children(void)
+{
+    struct sigaction action;
+    if (sigaction(SIGCHLD, NULL, &action) == 0 &&
+        (action.sa_handler == SIG_IGN || (action.sa_flags & SA_NOCLDWAIT) != 0)) {
+        action.sa_handler = action.sa_handler == SIG_IGN ? SIG_DFL : action.sa_handler;
+        action.sa_flags &= ~SA_NOCLDWAIT;
+        (void)sigaction(SIGCHLD, &action, NULL);
+    }
+}
+
+static vdb_status start(struct vdb_hdf5 *hdf5, const struct task *task, struct vdb_err *err)
+{
+    int ends[2];
+    struct timeval patience = {silence_ms_max / 1000, (suseconds_t)(silence_ms_max % 1000) * 1000};
+    hdf5->child = -1;
+    hdf5->socket = -1;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+        return vdb_err_set(err, VDB_IO, "start the process that reads HDF5: %s", strerror(errno));
+    }
+    keep_ended_children();
+    hdf5->child = fork();
+    if (hdf5->child == 0) {
+        close(ends[0]);
+        run_child(ends[1], task);
+    }
+    int failed = errno;
+    close(ends[1]);
+    hdf5->socket = ends[0];
+    if (hdf5->child < 0) {
+        return vdb_err_set(err, VDB_IO, "start the process that reads HDF5: %s", strerror(failed));
+    }
+    if (setsockopt(hdf5->socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) != 0 ||
+        setsockopt(hdf5->socket, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) != 0) {
+        return vdb_err_set(err, VDB_IO, "talk to the process that reads HDF5: %s", strerror(errno));
+    }
     return VDB_OK;
 }
 
-/* The data's place: in this file, and really there. */
-static vdb_status check_storage(hid_t dataset, const struct vdb_hdf5 *hdf5, struct vdb_err *err)
+/* Ends the child, which has nothing to lose, and says how it ended by itself, if it did. One that hangs may do so in
+ * the kernel, where no signal reaches it: that one is left to whoever comes after this process. */
+static int stop(struct vdb_hdf5 *hdf5)
 {
-    hid_t plist = H5Dget_create_plist(dataset);
-    H5D_layout_t layout = plist >= 0 ? H5Pget_layout(plist) : H5D_LAYOUT_ERROR;
-    int external = plist >= 0 ? H5Pget_external_count(plist) : 0;
-    if (plist >= 0) {
-        (void)H5Pclose(plist);
+    int how = 0;
+    if (hdf5->socket >= 0) {
+        close(hdf5->socket);
+        hdf5->socket = -1;
     }
-    if (external != 0 || (layout != H5D_COMPACT && layout != H5D_CONTIGUOUS && layout != H5D_CHUNKED)) {
-        return vdb_err_set(err, VDB_INVALID, "its values lie outside of this file, which is refused");
+    if (hdf5->child > 0) {
+        (void)kill(hdf5->child, SIGKILL);
+        pid_t ended = 0;
+        for (unsigned ms = 0; ended == 0 || (ended < 0 && errno == EINTR); ms += REAP_STEP_MS) {
+            ended = waitpid(hdf5->child, &how, hdf5->hangs ? WNOHANG : 0);
+            if (ended == 0 && ms >= REAP_MS_MAX) {
+                break;
+            }
+            if (ended == 0) {
+                (void)usleep(REAP_STEP_MS * 1000);
+            }
+        }
+        hdf5->child = -1;
     }
-    if (hdf5->count > 0 && H5Dget_storage_size(dataset) == 0) {
-        return vdb_err_set(err, VDB_INVALID, "its shape is (%zu, %zu), but no values were ever written",
-                           hdf5->count, hdf5->dimension);
-    }
-    return VDB_OK;
+    return how;
 }
 
-static vdb_status open_dataset(struct vdb_hdf5 *hdf5, struct vdb_err *err)
+/* H1 and H5: the child went away in the middle of the conversation, or says nothing more. */
+static vdb_status explain_end(struct vdb_hdf5 *hdf5, struct vdb_err *err)
 {
-    H5L_info_t link;
-    const char *name = hdf5->name;
-    if (strchr(name, '/') != NULL || name[0] == '\0' || strcmp(name, ".") == 0) {
-        return vdb_err_set(err, VDB_INVALID, "a data set's name holds no '/' and is not empty");
+    siginfo_t info = {0};
+    if (hdf5->hangs) {
+        (void)stop(hdf5);
+        return vdb_err_set(
+            err, VDB_IO,
+            "the process that reads it got no further in %g seconds: it was stopped, or the disk hangs",
+            silence_ms_max / 1000.0);
     }
-    if (H5Lexists(hdf5->file, name, H5P_DEFAULT) <= 0) {
-        bool all = H5Lexists(hdf5->file, "train", H5P_DEFAULT) > 0;
-        return vdb_err_set(err, VDB_NOT_FOUND, "the file has no such data set%s",
-                           all ? "" : "; ann-benchmarks files have train, test, neighbors and distances");
+    /* Waits for the end that the broken conversation promises, so that it is the child's own and not our kill. */
+    while (hdf5->child > 0 && waitid(P_PID, (id_t)hdf5->child, &info, WEXITED | WNOWAIT) < 0 && errno == EINTR) {
     }
-    if (H5Lget_info(hdf5->file, name, &link, H5P_DEFAULT) < 0 || link.type != H5L_TYPE_HARD) {
-        return vdb_err_set(err, VDB_INVALID, "it is a link to another place, which is refused");
+    int how = stop(hdf5);
+    int number = WIFSIGNALED(how) ? WTERMSIG(how) : 0;
+    if (number == SIGXCPU) {
+        return vdb_err_set(err, VDB_INVALID,
+                           "libhdf5 got nowhere with it in %d seconds of processor time: the file is damaged",
+                           CHILD_CPU_SECONDS);
     }
-    hdf5->dataset = H5Dopen2(hdf5->file, name, H5P_DEFAULT);
-    if (hdf5->dataset < 0) {
-        return vdb_err_set(err, VDB_INVALID, "it is no data set (a group?), or damaged");
+    if (number == SIGKILL || number == SIGTERM || number == SIGINT) {
+        return vdb_err_set(err, VDB_IO, "the process that reads it was ended by signal %d", number);
     }
-    VDB_TRY(check_type(hdf5->dataset, hdf5, err));
-    VDB_TRY(check_shape(hdf5->dataset, hdf5, err));
-    return check_storage(hdf5->dataset, hdf5, err);
+    return vdb_err_set(err, VDB_INVALID, "libhdf5 crashed on it (%s %d): the file is damaged",
+                       number != 0 ? "signal" : "exit code", number != 0 ? number : WEXITSTATUS(how));
+}
+
+static vdb_status receive(struct vdb_hdf5 *hdf5, void *data, size_t bytes, struct vdb_err *err)
+{
+    if (receive_all(hdf5->socket, data, bytes)) {
+        return VDB_OK;
+    }
+    hdf5->hangs = errno == EAGAIN;
+    return explain_end(hdf5, err);
+}
+
+/* H4 for what the child says went wrong. */
+static vdb_status receive_reply(struct vdb_hdf5 *hdf5, struct reply *reply, struct vdb_err *err)
+{
+    VDB_TRY(receive(hdf5, reply, sizeof *reply, err));
+    reply->err.text[VDB_ERR_TEXT_BYTES - 1] = '\0';
+    if (reply->err.status == VDB_OK) {
+        return VDB_OK;
+    }
+    bool known = (unsigned)reply->err.status <= VDB_CANCELLED && reply->err.text[0] != '\0';
+    return known ? vdb_err_set(err, reply->err.status, "%s", reply->err.text)
+                 : vdb_err_set(err, VDB_INVALID, "libhdf5 made nonsense of it");
+}
+
+/* H4. */
+static bool is_sane(const struct vdb_hdf5_shape *shape)
+{
+    return shape->type < VDB_VECTORS_TYPE_COUNT && shape->count <= VDB_LIMIT_COLLECTION_POINTS_MAX &&
+           shape->dimension >= 1 && shape->dimension <= VDB_LIMIT_DIMENSION_MAX && shape->value_bytes >= 1 &&
+           shape->value_bytes <= VALUE_BYTES_MAX && shape->memory_bytes <= CHILD_MEMORY_BYTES;
 }
 
 vdb_status vdb_hdf5_open(const char *path, const char *name, struct vdb_hdf5 **out, struct vdb_hdf5_shape *shape,
                          struct vdb_err *err)
 {
     vdb_status status = VDB_OK;
+    struct reply reply;
     *out = NULL;
-    if (strlen(name) > NAME_BYTES_MAX) {
-        return vdb_err_set(err, VDB_INVALID, "the data set's name has %zu bytes, at most %d are allowed",
-                           strlen(name), NAME_BYTES_MAX);
-    }
     struct vdb_hdf5 *hdf5 = vdb_calloc(1, sizeof *hdf5);
     if (hdf5 == NULL) {
         return vdb_err_no_memory(err, "an HDF5 file");
     }
-    hdf5->dataset = -1;
-    memcpy(hdf5->name, name, strlen(name) + 1);
-    VDB_CHECK(open_file(path, &hdf5->file, err));
-    status = open_dataset(hdf5, err);
-    if (status != VDB_OK) {
-        status = vdb_err_wrap(err, status, "data set \"%s\"", name);
+    VDB_CHECK(start(hdf5, &(struct task){path, name}, err));
+    VDB_CHECK(receive_reply(hdf5, &reply, err));
+    if (!is_sane(&reply.shape)) {
+        status = vdb_err_set(err, VDB_INVALID, "data set \"%s\": libhdf5 made nonsense of it", name);
         goto cleanup;
     }
-    *shape = (struct vdb_hdf5_shape){hdf5->type, hdf5->count, hdf5->dimension};
+    hdf5->shape = reply.shape;
+    *shape = reply.shape;
     *out = hdf5;
 
 cleanup:
@@ -205,159 +366,61 @@ cleanup:
     return status;
 }
 
-void vdb_hdf5_close(struct vdb_hdf5 *hdf5)
+/* Asks for the rows and takes them as they come. */
+static vdb_status converse(struct vdb_hdf5 *hdf5, struct vdb_vectors *out, struct vdb_err *err)
 {
-    if (hdf5 == NULL) {
-        return;
-    }
-    if (hdf5->dataset >= 0) {
-        (void)H5Dclose(hdf5->dataset);
-    }
-    if (hdf5->file >= 0) {
-        (void)H5Fclose(hdf5->file);
-    }
-    free(hdf5);
-}
-
-/* The memory type that libhdf5 converts to. */
-static hid_t memory_type(vdb_vectors_type type)
-{
-    switch (type) {
-    case VDB_VECTORS_F32:
-        return H5T_NATIVE_FLOAT;
-    case VDB_VECTORS_U8:
-        return H5T_NATIVE_UCHAR;
-    case VDB_VECTORS_I8:
-        return H5T_NATIVE_SCHAR;
-    default:
-        return H5T_NATIVE_INT32;
-    }
-}
-
-static vdb_status read_slab(struct vdb_hdf5 *hdf5, hid_t type, size_t first, size_t rows, void *out,
-                            struct vdb_err *err)
-{
-    hsize_t start[2] = {first, 0};
-    hsize_t extent[2] = {rows, hdf5->dimension};
-    hid_t memory = H5Screate_simple(2, extent, NULL);
-    hid_t space = H5Dget_space(hdf5->dataset);
-    bool read = memory >= 0 && space >= 0 &&
-                H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, extent, NULL) >= 0 &&
-                H5Dread(hdf5->dataset, type, memory, space, H5P_DEFAULT, out) >= 0;
-    if (memory >= 0) {
-        (void)H5Sclose(memory);
-    }
-    if (space >= 0) {
-        (void)H5Sclose(space);
-    }
-    return read ? VDB_OK
-                : vdb_err_set(
-                      err, VDB_INVALID,
-                      "data set \"%s\": libhdf5 cannot read rows %zu to %zu: damaged, cut short, or packed "
-                      "by a filter that is not installed",
-                      hdf5->name, first, first + rows - 1);
-}
-
-/* Bytes of 0 and 1 into bits, by blocks of rows. */
-static vdb_status read_bits(struct vdb_hdf5 *hdf5, struct vdb_vectors *out, struct vdb_err *err)
-{
-    vdb_status status = VDB_OK;
-    size_t dimension = hdf5->dimension;
+    struct reply reply;
     size_t row_bytes = vdb_vectors_row_bytes(out);
-    size_t block_rows = BOOL_BLOCK_BYTES / dimension > 0 ? BOOL_BLOCK_BYTES / dimension : 1;
-    hid_t type = H5Dget_type(hdf5->dataset); /* read as it is: nothing to convert in one byte */
-    uint8_t *block = malloc(block_rows * dimension);
-    if (block == NULL || type < 0) {
-        status = vdb_err_no_memory(err, "a block of rows");
-        goto cleanup;
+    struct request request = {out->first_row, out->count};
+    if (out->count > 0 && !send_all(hdf5->socket, &request, sizeof request)) {
+        hdf5->hangs = errno == EAGAIN;
+        return explain_end(hdf5, err);
     }
-    for (size_t first = 0; first < out->count; first += block_rows) {
-        size_t rows = out->count - first < block_rows ? out->count - first : block_rows;
-        VDB_CHECK(read_slab(hdf5, type, out->first_row + first, rows, block, err));
-        for (size_t i = 0; i < rows * dimension; i++) {
-            uint8_t *row = (uint8_t *)out->data + (first + i / dimension) * row_bytes;
-            row[i % dimension / 8] |= (uint8_t)((block[i] != 0) << (7 - i % dimension % 8));
+    for (size_t done = 0; done < out->count; done += reply.row_count) {
+        VDB_TRY(receive_reply(hdf5, &reply, err));
+        if (reply.row_count == 0 || reply.row_count > out->count - done) {
+            return vdb_err_set(err, VDB_INVALID, "libhdf5 made nonsense of row %zu", out->first_row + done);
         }
+        VDB_TRY(receive(hdf5, (char *)out->data + done * row_bytes, reply.row_count * row_bytes, err));
     }
-
-cleanup:
-    free(block);
-    if (type >= 0) {
-        (void)H5Tclose(type);
-    }
-    return status;
+    return VDB_OK;
 }
 
 vdb_status vdb_hdf5_read_rows(struct vdb_hdf5 *hdf5, struct vdb_vectors *out, struct vdb_err *err)
 {
-    if (out->count == 0) {
-        return VDB_OK;
+    if (out->first_row > hdf5->shape.count || out->count > hdf5->shape.count - out->first_row) {
+        return vdb_err_set(err, VDB_INVALID, "rows %zu to %zu are asked for, it has %zu", out->first_row,
+                           out->first_row + out->count - 1, hdf5->shape.count);
     }
-    if (hdf5->type == VDB_VECTORS_BIT) {
-        return read_bits(hdf5, out, err);
+    if (hdf5->failure.status == VDB_OK && converse(hdf5, out, &hdf5->failure) != VDB_OK) {
+        (void)stop(hdf5);
     }
-    return read_slab(hdf5, memory_type(hdf5->type), out->first_row, out->count, out->data, err);
+    return hdf5->failure.status == VDB_OK ? VDB_OK
+                                          : vdb_err_set(err, hdf5->failure.status, "%s", hdf5->failure.text);
 }
 
-static const struct {
-    const char *word;
-    vdb_metric metric;
-} words[] = {
-    {"euclidean", VDB_METRIC_L2},    {"angular", VDB_METRIC_COSINE},  {"ip", VDB_METRIC_DOT},
-    {"hamming", VDB_METRIC_HAMMING}, {"jaccard", VDB_METRIC_JACCARD},
-};
-
-/* The attribute's text, of fixed or variable length, cut to the buffer. */
-static bool read_word(hid_t file, char out[WORD_BYTES_MAX])
+void vdb_hdf5_close(struct vdb_hdf5 *hdf5)
 {
-    bool read = false;
-    hid_t attribute = H5Aopen(file, "distance", H5P_DEFAULT);
-    hid_t type = attribute >= 0 ? H5Aget_type(attribute) : -1;
-    hid_t space = attribute >= 0 ? H5Aget_space(attribute) : -1;
-    bool text = type >= 0 && H5Tget_class(type) == H5T_STRING && space >= 0 &&
-                H5Sget_simple_extent_npoints(space) == 1;
-    memset(out, 0, WORD_BYTES_MAX);
-    if (text && H5Tis_variable_str(type) > 0) {
-        hid_t memory = H5Tcopy(H5T_C_S1);
-        char *value = NULL;
-        if (memory >= 0 && H5Tset_size(memory, H5T_VARIABLE) >= 0 &&
-            H5Tset_cset(memory, H5Tget_cset(type)) >= 0 && H5Aread(attribute, memory, (void *)&value) >= 0 &&
-            value != NULL) {
-            snprintf(out, WORD_BYTES_MAX, "%s", value);
-            read = true;
-        }
-        (void)H5free_memory(value);
-        if (memory >= 0) {
-            (void)H5Tclose(memory);
-        }
-    } else if (text && H5Tget_size(type) < WORD_BYTES_MAX) {
-        read = H5Aread(attribute, type, out) >= 0;
+    if (hdf5 != NULL) {
+        (void)stop(hdf5);
+        free(hdf5);
     }
-    (void)(space >= 0 && H5Sclose(space));
-    (void)(type >= 0 && H5Tclose(type));
-    (void)(attribute >= 0 && H5Aclose(attribute));
-    return read;
 }
 
 vdb_status vdb_hdf5_metric(const char *path, vdb_metric *out, struct vdb_err *err)
 {
-    hid_t file;
-    char word[WORD_BYTES_MAX];
-    VDB_TRY(open_file(path, &file, err));
-    bool there = H5Aexists(file, "distance") > 0;
-    bool read = there && read_word(file, word);
-    (void)H5Fclose(file);
-    if (!there) {
-        return vdb_err_set(err, VDB_NOT_FOUND, "the file has no attribute \"distance\"");
+    vdb_status status = VDB_OK;
+    struct vdb_hdf5 hdf5 = {0};
+    struct reply reply;
+    VDB_CHECK(start(&hdf5, &(struct task){.path = path}, err));
+    VDB_CHECK(receive_reply(&hdf5, &reply, err));
+    if (reply.metric >= VDB_METRIC_COUNT) {
+        status = vdb_err_set(err, VDB_INVALID, "libhdf5 made nonsense of the attribute \"distance\"");
+        goto cleanup;
     }
-    for (size_t i = 0; read && i < sizeof words / sizeof words[0]; i++) {
-        if (strcmp(word, words[i].word) == 0) {
-            *out = words[i].metric;
-            return VDB_OK;
-        }
-    }
-    return vdb_err_set(
-        err, VDB_INVALID,
-        "attribute \"distance\" is %s%s%s; euclidean, angular, hamming, jaccard and ip are allowed",
-        read ? "\"" : "", read ? word : "no short text", read ? "\"" : "");
+    *out = reply.metric;
+
+cleanup:
+    (void)stop(&hdf5);
+    return status;
 }

@@ -54,7 +54,7 @@ static vdb_status refuse(const struct vdb_hdf5_writer *writer, const char *what,
     return vdb_err_set(err, VDB_IO, "write \"%s\": %s", writer->temporary, what);
 }
 
-static bool put_attribute(hid_t file, const char *word)
+static bool put_word(hid_t file, const char *name, const char *word)
 {
     hid_t type = H5Tcopy(H5T_C_S1);
     hid_t space = H5Screate(H5S_SCALAR);
@@ -62,13 +62,30 @@ static bool put_attribute(hid_t file, const char *word)
     bool done = type >= 0 && space >= 0 && H5Tset_size(type, H5T_VARIABLE) >= 0 &&
                 H5Tset_cset(type, H5T_CSET_UTF8) >= 0;
     if (done) {
-        attribute = H5Acreate2(file, "distance", type, space, H5P_DEFAULT, H5P_DEFAULT);
+        attribute = H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
         done = attribute >= 0 && H5Awrite(attribute, type, (const void *)&word) >= 0;
     }
     (void)(attribute >= 0 && H5Aclose(attribute));
     (void)(space >= 0 && H5Sclose(space));
     (void)(type >= 0 && H5Tclose(type));
     return done;
+}
+
+static bool put_number(hid_t file, const char *name, int64_t number)
+{
+    hid_t space = H5Screate(H5S_SCALAR);
+    hid_t attribute = space >= 0 ? H5Acreate2(file, name, H5T_NATIVE_INT64, space, H5P_DEFAULT, H5P_DEFAULT) : -1;
+    bool done = attribute >= 0 && H5Awrite(attribute, H5T_NATIVE_INT64, &number) >= 0;
+    (void)(attribute >= 0 && H5Aclose(attribute));
+    (void)(space >= 0 && H5Sclose(space));
+    return done;
+}
+
+/* What the file says of its vectors beside the distance. */
+static bool describe_train(hid_t file, vdb_vectors_type type, size_t dimension)
+{
+    return put_word(file, "type", "dense") && put_number(file, "dimension", (int64_t)dimension) &&
+           put_word(file, "point_type", type == VDB_VECTORS_BIT ? "bit" : "float");
 }
 
 vdb_status vdb_hdf5_create(const char *path, vdb_metric metric, struct vdb_hdf5_writer **out, struct vdb_err *err)
@@ -97,7 +114,7 @@ vdb_status vdb_hdf5_create(const char *path, vdb_metric metric, struct vdb_hdf5_
         goto cleanup;
     }
     writer->made = true;
-    if (!put_attribute(writer->file, word_of(metric))) {
+    if (!put_word(writer->file, "distance", word_of(metric))) {
         status = refuse(writer, "libhdf5 cannot write the attribute", err);
     }
 
@@ -168,6 +185,9 @@ static vdb_status make_set(struct vdb_hdf5_writer *writer, const char *name, vdb
     (void)(space >= 0 && H5Sclose(space));
     writer->set_count++;
     *out = set;
+    if (strcmp(name, "train") == 0 && !describe_train(writer->file, type, dimension)) {
+        return refuse(writer, "libhdf5 cannot write the attributes", err);
+    }
     return set->dataset >= 0 ? VDB_OK : refuse(writer, "libhdf5 cannot create a data set", err);
 }
 

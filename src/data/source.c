@@ -8,14 +8,17 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* The env's table knows no times, so the operating system is asked; other envs (tests) answer 0. */
-static uint64_t written_ns(const struct vdb_env *env, const char *path)
+/* Which file lies at the path, and when it was written. The env's table does not know, so the operating system is
+ * asked; other envs (tests) leave zeros. */
+static void identify(struct vdb_source *source)
 {
     struct stat info;
-    if (env != vdb_env_posix() || stat(path, &info) != 0) {
-        return 0;
+    source->time_ns = source->device = source->number = 0;
+    if (source->env == vdb_env_posix() && stat(source->path, &info) == 0) {
+        source->time_ns = (uint64_t)info.st_mtim.tv_sec * 1000000000u + (uint64_t)info.st_mtim.tv_nsec;
+        source->device = (uint64_t)info.st_dev;
+        source->number = (uint64_t)info.st_ino;
     }
-    return (uint64_t)info.st_mtim.tv_sec * 1000000000u + (uint64_t)info.st_mtim.tv_nsec;
 }
 
 vdb_status vdb_source_open(struct vdb_source *source, struct vdb_env *env, const char *path, struct vdb_err *err)
@@ -34,7 +37,7 @@ vdb_status vdb_source_open(struct vdb_source *source, struct vdb_env *env, const
     if (kind != VDB_KIND_FILE) {
         return vdb_err_set(err, VDB_INVALID, "\"%s\" is not a regular file, which is needed", path);
     }
-    source->time_ns = written_ns(env, path);
+    identify(source); /* before opening: a file that comes in between is another one at the first check */
     VDB_TRY(env->ops->open(env, path, VDB_OPEN_READ, &source->file, err));
     vdb_status status = env->ops->size(env, source->file, &source->bytes, err);
     if (status != VDB_OK) {
@@ -74,7 +77,10 @@ vdb_status vdb_source_read(const struct vdb_source *source, void *out, size_t by
     size_t got = 0;
     VDB_TRY(source->env->ops->read_at(source->env, source->file, out, bytes, offset, &got, err));
     if (got != bytes) {
-        return vdb_err_set(err, VDB_IO, "byte %" PRIu64 ": the file got shorter while it was read", offset + got);
+        return vdb_err_set(err, VDB_INVALID,
+                           "the file changed while it was read: it had %" PRIu64
+                           " bytes and ends at byte %" PRIu64 "; search again when nobody writes to it",
+                           source->bytes, offset + got);
     }
     return VDB_OK;
 }
@@ -93,7 +99,14 @@ vdb_status vdb_source_check_unchanged(const struct vdb_source *source, struct vd
                            "; search again when nobody writes to it",
                            source->bytes, bytes);
     }
-    if (written_ns(source->env, source->path) != source->time_ns) {
+    struct vdb_source now = {.env = source->env, .path = source->path};
+    identify(&now);
+    if (now.device != source->device || now.number != source->number) {
+        return vdb_err_set(err, VDB_INVALID,
+                           "the file changed while it was read: another file has its name now; search again when "
+                           "nobody writes to it");
+    }
+    if (now.time_ns != source->time_ns) {
         return vdb_err_set(
             err, VDB_INVALID,
             "the file changed while it was read: it was written to since; search again when nobody "

@@ -41,8 +41,13 @@ static vdb_status open_hdf5(struct vdb_vector_stream *stream, const char *part, 
     struct vdb_hdf5_shape shape;
     VDB_TRY(vdb_hdf5_open(stream->path, part, &stream->hdf5, &shape, err));
     stream->type = shape.type;
+    stream->type_name = shape.type != VDB_VECTORS_F32 ? NULL
+                        : shape.value_bytes == 8      ? "f64"
+                        : shape.value_bytes == 2      ? "f16"
+                                                      : NULL;
     stream->count = shape.count;
     stream->dimension = shape.dimension;
+    stream->reader_bytes = shape.memory_bytes;
     return VDB_OK;
 }
 
@@ -97,10 +102,11 @@ vdb_status vdb_vector_stream_open(struct vdb_vector_stream *stream, struct vdb_e
         vdb_vector_stream_close(stream);
         return vdb_err_wrap(err, status, "\"%s\"", stream->path);
     }
+    stream->type_name = stream->type_name != NULL ? stream->type_name : vdb_vectors_type_name(stream->type);
     return VDB_OK;
 }
 
-static vdb_status read_block(struct vdb_vector_stream *stream, struct vdb_vectors *block, struct vdb_err *err)
+static vdb_status read_values(struct vdb_vector_stream *stream, struct vdb_vectors *block, struct vdb_err *err)
 {
     if (stream->hdf5 != NULL) {
         return vdb_hdf5_read_rows(stream->hdf5, block, err);
@@ -113,6 +119,22 @@ static vdb_status read_block(struct vdb_vector_stream *stream, struct vdb_vector
                            stream->data_offset + (uint64_t)block->first_row * row_bytes, err);
 }
 
+/* The rows of a block, or behind the last one a look at the file's end. A file that changed is the reason behind
+ * whatever its reader complains of, so that is what the message says. */
+static vdb_status read_next(struct vdb_vector_stream *stream, struct vdb_vectors *block, struct vdb_err *err)
+{
+    struct vdb_err changed = {0};
+    vdb_status status = VDB_OK;
+    if (block->count > 0) {
+        status = read_values(stream, block, err);
+    } else if (stream->vecs) {
+        status = vdb_vecs_check_end(&stream->source, stream->type, stream->count, stream->dimension, err);
+    }
+    vdb_status check = vdb_source_check_unchanged(&stream->source, &changed);
+    bool decides = check == VDB_INVALID || (check != VDB_OK && status == VDB_OK);
+    return decides ? vdb_err_set(err, check, "%s", changed.text) : status;
+}
+
 vdb_status vdb_vector_stream_next(struct vdb_vector_stream *stream, size_t rows_max, struct vdb_vectors *block,
                                   struct vdb_err *err)
 {
@@ -123,11 +145,8 @@ vdb_status vdb_vector_stream_next(struct vdb_vector_stream *stream, size_t rows_
     if (rows > 0) {
         VDB_CHECK(vdb_vectors_init(block, stream->type, rows, stream->dimension, err));
         block->first_row = stream->next_row;
-        VDB_CHECK(read_block(stream, block, err));
-    } else if (stream->vecs) {
-        VDB_CHECK(vdb_vecs_check_end(&stream->source, stream->type, stream->count, stream->dimension, err));
     }
-    VDB_CHECK(vdb_source_check_unchanged(&stream->source, err));
+    VDB_CHECK(read_next(stream, block, err));
     stream->next_row += rows;
 
 cleanup:

@@ -18,9 +18,11 @@ struct vdb_hdf5;
 
 struct vdb_vector_stream {
     vdb_vectors_type type; /* of the values, from here on set by open */
+    const char *type_name; /* as it is in the file: f16 and f64 of HDF5 are read as f32 */
     size_t count;
     size_t dimension;
-    size_t next_row; /* of the next block */
+    size_t next_row;       /* of the next block */
+    uint64_t reader_bytes; /* memory of the process that reads HDF5, while the stream is open; else 0 */
     /* private */
     char path[VDB_LIMIT_PATH_BYTES_MAX]; /* of the file, without the data set's name */
     struct vdb_source source;

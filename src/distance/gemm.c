@@ -2,6 +2,8 @@
 #include "gemm.h"
 
 #include <assert.h>
+#include <float.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -64,7 +66,7 @@ void vdb_gemm_pack_i8_int16(const void *queries, size_t stride_bytes, size_t cou
     for (size_t lane = 0; lane < count; lane++) {
         const int8_t *query = (const int8_t *)queries + lane * stride_bytes;
         for (size_t i = 0; i < dimension; i++) {
-            out[(i / 2 * VDB_GEMM_LANES + lane) * 2 + i % 2] = query[i];
+            out[(i / 2 * VDB_GEMM_LANES + lane) * 2 + i % 2] = (int16_t)query[i];
         }
     }
 }
@@ -153,6 +155,78 @@ static bool run_i8(const struct vdb_gemm_tile *tile, struct vdb_gemm_out *out)
     return run_int(tile, out, true);
 }
 
+bool vdb_gemm_test_low_scalar(const struct vdb_gemm_tile *tile, struct vdb_gemm_out *out)
+{
+    uint32_t any = 0;
+    for (size_t r = 0; r < VDB_GEMM_ROWS; r++) {
+        uint32_t passed = 0;
+        for (size_t lane = 0; lane < VDB_GEMM_LANES; lane++) {
+            float left = (float)out->dots.i32[r][lane] * tile->lane_scale[lane];
+            left = left * tile->scale[r] + tile->limit[lane];
+            left = left + tile->gain[lane] * tile->norm[r];
+            left = left + tile->lane_length[lane] * tile->residual[r];
+            bool fails = left < tile->bias[r];
+            passed |= (uint32_t)!fails << lane;
+        }
+        out->passed[r] = passed;
+        any |= passed;
+    }
+    return any != 0;
+}
+
+static bool run_low(const struct vdb_gemm_tile *tile, struct vdb_gemm_out *out)
+{
+    static const float zeros[VDB_GEMM_LANES];
+    struct vdb_gemm_tile plain = *tile;
+    plain.norm = zeros; /* run_i8's own test decides nothing here */
+    plain.bias = zeros;
+    plain.gain = zeros;
+    plain.limit = zeros;
+    (void)run_i8(&plain, out);
+    return vdb_gemm_test_low_scalar(tile, out);
+}
+
+/* ---- Codes ---- */
+
+/* Element i of a vector at any address. */
+static inline double element_at(const float *vector, size_t i)
+{
+    float value;
+    memcpy(&value, (const char *)vector + i * sizeof value, sizeof value);
+    return (double)value;
+}
+
+void vdb_gemm_quantise_scalar(const float *vector, double factor, const double *centre, size_t dimension,
+                              float step, size_t padded, int8_t *codes, struct vdb_gemm_codes *out)
+{
+    double most = 0;
+    double scale = (double)step;
+    *out = (struct vdb_gemm_codes){0};
+    for (size_t i = 0; step == 0 && i < dimension; i++) {
+        double x = fabs(element_at(vector, i) * factor - centre[i]);
+        most = x > most ? x : most;
+    }
+    if (step == 0) {
+        out->scale = (float)(most / 127);
+        scale = (double)out->scale;
+    } else {
+        out->scale = step;
+    }
+    double inverse = scale > 0 && scale <= (double)FLT_MAX ? 1 / scale : 0;
+    for (size_t i = 0; i < dimension; i++) {
+        double x = element_at(vector, i) * factor - centre[i];
+        double code = x * inverse;
+        code = code > 127 ? 127 : code > -128 ? code : -128; /* a NaN becomes -128 */
+        codes[i] = (int8_t)lrint(code);
+        double rest = x - scale * codes[i];
+        out->sum += codes[i];
+        out->square += x * x;
+        out->residual += rest * rest;
+        out->centre_dot += x * centre[i];
+    }
+    memset(codes + dimension, 0, padded - dimension);
+}
+
 void vdb_gemm_scalar(struct vdb_gemm *table)
 {
     table->kernels[VDB_ELEMENT_F32] = (struct vdb_gemm_kernel){run_f32, vdb_gemm_panel_bytes_f32,
@@ -161,6 +235,9 @@ void vdb_gemm_scalar(struct vdb_gemm *table)
                                                               vdb_gemm_pack_u8_int16, "scalar"};
     table->kernels[VDB_ELEMENT_I8] = (struct vdb_gemm_kernel){run_i8, vdb_gemm_panel_bytes_int16,
                                                               vdb_gemm_pack_i8_int16, "scalar"};
+    table->low = (struct vdb_gemm_kernel){run_low, vdb_gemm_panel_bytes_int16, vdb_gemm_pack_i8_int16, "scalar"};
+    table->amx = (struct vdb_gemm_kernel){0};
+    table->quantise = vdb_gemm_quantise_scalar;
 }
 
 /* ---- The choice ---- */
@@ -177,6 +254,9 @@ void vdb_gemm_fill(struct vdb_gemm *table, vdb_cpu_level level, unsigned extensi
         vdb_gemm_avx512(table);
         if ((extensions & VDB_CPU_AVX512VNNI) != 0) {
             vdb_gemm_avx512vnni(table);
+            if (vdb_gemm_amx_missing() == NULL) {
+                vdb_gemm_amx(table);
+            }
         }
     }
 #else

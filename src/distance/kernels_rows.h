@@ -9,12 +9,12 @@
  * takes the same operations in the same order however it is asked for, and one-to-many and gather equal
  * one-to-one to the last bit.
  *
- * R1 The hardware's prefetchers follow one stream of addresses better than ROWS at once: from memory, rows in
- * step came at 18 to 25 GB/s and one by one at 33. So each step of a family prefetches in address order
- * (`ahead`), two groups ahead and never past the rows of the call: then both come at 33 and, in the cache, rows
- * in step are ahead. R2 A gather asks for a row GATHER_AHEAD rows before its turn; one row ahead instead of eight
- * took up to twice as long. Beyond GATHER_BYTES_MAX of a row the processor's own prefetchers have found the
- * stream.
+ * R1 The hardware's prefetchers follow one stream of addresses better than ROWS at once. So every step asks for a
+ * line AHEAD_BYTES later, in the order of addresses and never past the rows of the call; and a call whose f32 rows
+ * do not fit the first-level cache takes them one by one: there is nothing to gain from sharing the query's
+ * loads when rows come from further away. README.md has the measurements. R2 A gather asks for a row
+ * GATHER_AHEAD rows before its turn; one row ahead instead of eight took up to twice as long. Beyond
+ * GATHER_BYTES_MAX of a row the processor's own prefetchers have found the stream.
  *
  * Private to the kernel files. Threads: pure functions.
  */
@@ -30,19 +30,40 @@
 #define UNROLL _Pragma("GCC unroll 8")
 #endif
 
-enum { ROWS = 4, LINE_BYTES = 64, GATHER_AHEAD = 8, GATHER_BYTES_MAX = 1024 };
+enum {
+    ROWS = 4,
+    LINE_BYTES = 64,
+    AHEAD_BYTES = 8192,     /* 4 to 12 KiB gave the same; it leaves room in any first-level cache */
+    NEAR_BYTES_MAX = 32768, /* the smallest first-level cache there is */
+    GATHER_AHEAD = 8,
+    GATHER_BYTES_MAX = 1024,
+};
 
 INLINE const char *at(const void *rows, size_t stride_bytes, size_t row, size_t byte)
 {
     return (const char *)rows + row * stride_bytes + byte;
 }
 
-/* R1: asks for one line of the group of rows that comes two groups later, in the order of its addresses. `byte`
- * is how far the group's rows have been read, in steps of step_bytes per row. */
+/* R1: how far ahead the rows of a call are asked for: whole rows, so that padding between them is left out. */
+INLINE size_t ahead_bytes(size_t stride_bytes)
+{
+    return stride_bytes < AHEAD_BYTES ? (AHEAD_BYTES - 1) / stride_bytes * stride_bytes + stride_bytes
+                                      : AHEAD_BYTES;
+}
+
+/* Where the lines lie that the steps on `group_bytes` bytes at `group` ask for, when left_bytes are left there. */
+INLINE const char *ahead_of(const char *group, size_t group_bytes, size_t left_bytes, size_t ahead)
+{
+    return ahead + group_bytes <= left_bytes ? group + ahead : group;
+}
+
+/* Asks for one line of those at `ahead` (NULL: none). `byte` is how far the rows in step have been read, in steps
+ * of step_bytes per row. */
 INLINE void prefetch(const char *ahead, size_t row_count, size_t row, size_t byte, size_t step_bytes)
 {
-    if (row_count == ROWS && row * step_bytes % LINE_BYTES == 0) {
-        __builtin_prefetch(ahead + byte * ROWS + row * step_bytes);
+    size_t at_byte = byte * row_count + row * step_bytes;
+    if (ahead != NULL && at_byte % LINE_BYTES == 0) {
+        __builtin_prefetch(ahead + at_byte);
     }
 }
 
@@ -66,11 +87,20 @@ INLINE void prefetch_row(const char *row, size_t row_bytes)
     static void metric##_##element##_many(const void *query, const void *rows, size_t stride_bytes,              \
                                           size_t count, size_t dimension, double *out)                           \
     {                                                                                                            \
+        const size_t ahead = ahead_bytes(stride_bytes);                                                          \
+        size_t left = count * stride_bytes;                                                                      \
         size_t i = 0;                                                                                            \
-        for (; i + ROWS <= count; i += ROWS) {                                                                   \
+        if (VDB_ELEMENT_##ELEMENT == VDB_ELEMENT_F32 && left > NEAR_BYTES_MAX) {                                 \
+            for (; i < count; i++, left -= stride_bytes) {                                                       \
+                const char *row = at(rows, stride_bytes, i, 0);                                                  \
+                family(__VA_ARGS__ query, row, 0, 1, ahead_of(row, stride_bytes, left, ahead), dimension,        \
+                       out + i);                                                                                 \
+            }                                                                                                    \
+        }                                                                                                        \
+        for (; i + ROWS <= count; i += ROWS, left -= ROWS * stride_bytes) {                                      \
             const char *group = at(rows, stride_bytes, i, 0);                                                    \
-            const char *ahead = i + 3 * ROWS <= count ? at(group, stride_bytes, 2 * ROWS, 0) : group;            \
-            family(__VA_ARGS__ query, group, stride_bytes, ROWS, ahead, dimension, out + i);                     \
+            family(__VA_ARGS__ query, group, stride_bytes, ROWS,                                                 \
+                   ahead_of(group, ROWS *stride_bytes, left, ahead), dimension, out + i);                        \
         }                                                                                                        \
         for (; i < count; i++) {                                                                                 \
             out[i] = metric##_##element##_one(query, at(rows, stride_bytes, i, 0), dimension);                   \

@@ -1,6 +1,6 @@
-/* wide.h: f32 distances in double precision, the same to the last bit on every machine.
+/* wide.h: distances of floats in double precision, the same to the last bit on every machine.
  *
- * These define what "exact" means for f32 vectors: element i is added to lane i % VDB_WIDE_LANES, in ascending
+ * These define what "exact" means for vectors of f32, f16 and bf16 (each element of the latter two is an f32): element i is added to lane i % VDB_WIDE_LANES, in ascending
  * order, products and sums rounded to double one by one (never fused), and the lanes are added in halves: lane j
  * and lane j + 8, then j + 4, j + 2, j + 1. Every level follows that order, so all levels agree bit for bit. A
  * product of two floats is exact in double, and nothing that floats can hold overflows or underflows.
@@ -20,10 +20,15 @@ enum { VDB_WIDE_LANES = 16 };
 
 typedef double vdb_wide_fn(const float *a, const float *b, size_t dimension); /* any alignment */
 
+/* out[i] is what the one-to-one function gives for row i, to the last bit. Asks for rows ahead of their turn. */
+typedef void vdb_wide_many_fn(const float *query, const void *rows, size_t stride_bytes, size_t count,
+                              size_t dimension, double *out);
+
 struct vdb_wide {
     vdb_wide_fn *l2;  /* sum (a-b)^2 */
     vdb_wide_fn *dot; /* sum a*b, not negated */
     vdb_wide_fn *l1;  /* sum |a-b| */
+    vdb_wide_many_fn *dot_many;
 };
 
 void vdb_wide_scalar(struct vdb_wide *table);
@@ -56,5 +61,13 @@ static inline double vdb_wide_distance(const struct vdb_wide *wide, vdb_metric m
     }
     return isnan(distance) ? (double)INFINITY : distance;
 }
+
+/* Elements of f16 or bf16 as the f32 they are (f32: copied). Any alignment. */
+void vdb_wide_load(vdb_element element, const void *vector, size_t dimension, float *out);
+
+/* vdb_wide_distance of the vectors that vdb_wide_load would give, to the last bit, for f16 and bf16. In plain C on all
+ * levels and converted again with each call: for the few rows that a first pass leaves. aa: -distance(dot, a, a). */
+double vdb_wide_halves(vdb_element element, vdb_metric metric, const void *a, double aa, const void *b,
+                       size_t dimension);
 
 #endif

@@ -11,14 +11,15 @@
 
 enum { NAME_BYTES_MAX = 255 }; /* Linux NAME_MAX */
 
+enum { SETS_MAX = 2 };
+
 struct vdb_memory_change {
     uint64_t number;
-    size_t set_count; /* 1, or 2 for a rename */
     struct {
         struct vdb_memory_slot *slot;
         struct vdb_memory_node *value; /* NULL: the name goes */
-    } sets[2];
-    bool kept; /* scratch: chosen to become durable */
+    } sets[SETS_MAX];                  /* the first, and for a rename the second; its slot is NULL otherwise */
+    bool kept;                         /* scratch: chosen to become durable */
     size_t after_count;
     uint64_t after[]; /* numbers of the changes that it comes after; those no longer pending are durable */
 };
@@ -132,7 +133,7 @@ bool vdb_memory_tree_init(struct vdb_memory_tree *tree)
 
 static void destroy_change(struct vdb_memory_tree *tree, struct vdb_memory_change *change)
 {
-    for (size_t i = 0; i < change->set_count; i++) {
+    for (size_t i = 0; i < SETS_MAX && change->sets[i].slot != NULL; i++) {
         struct vdb_memory_slot *slot = change->sets[i].slot;
         slot->change_count--;
         set_ref(tree, &change->sets[i].value, NULL);
@@ -268,7 +269,7 @@ static void come_after(struct vdb_memory_change *change, uint64_t number)
 
 static bool touches_dir(const struct vdb_memory_change *change, const struct vdb_memory_node *dir)
 {
-    for (size_t i = 0; i < change->set_count; i++) {
+    for (size_t i = 0; i < SETS_MAX && change->sets[i].slot != NULL; i++) {
         if (change->sets[i].slot->dir == dir) {
             return true;
         }
@@ -300,10 +301,10 @@ static int add_change(struct vdb_memory_tree *tree, struct vdb_memory_slot *a, s
 
     change->number = ++tree->change_number;
     come_after(change, a->last_change); /* T1 */
-    change->sets[change->set_count++].slot = a;
+    change->sets[0].slot = a;
     if (b != NULL) {
         come_after(change, b->last_change);
-        change->sets[change->set_count++].slot = b;
+        change->sets[1].slot = b;
     }
     for (const struct vdb_memory_node *dir = moved_to; dir != NULL && dir->place != NULL; dir = dir->place->dir) {
         come_after(change, dir->place->last_change); /* T2 */
@@ -315,23 +316,32 @@ static int add_change(struct vdb_memory_tree *tree, struct vdb_memory_slot *a, s
     }
     tree->changes[tree->change_count++] = change;
 
-    struct vdb_memory_node *values[2] = {value_a, value_b};
-    for (size_t i = 0; i < change->set_count; i++) {
+    /* Both directories are held, which keeps the slots too, and what is no longer seen goes last of all. */
+    for (size_t i = 0; i < SETS_MAX && change->sets[i].slot != NULL; i++) {
         struct vdb_memory_slot *slot = change->sets[i].slot;
-        vdb_memory_node_ref(slot->dir); /* keeps the slot, too */
+        vdb_memory_node_ref(slot->dir);
         slot->change_count++;
         slot->last_change = change->number;
+    }
+    struct vdb_memory_node *values[SETS_MAX] = {value_a, value_b};
+    struct vdb_memory_node *gone[SETS_MAX] = {NULL, NULL};
+    for (size_t i = 0; i < SETS_MAX && change->sets[i].slot != NULL; i++) {
+        struct vdb_memory_slot *slot = change->sets[i].slot;
         set_ref(tree, &change->sets[i].value, values[i]);
+        gone[i] = slot->seen;
         if (slot->seen != NULL && slot->seen->is_dir && slot->seen->place == slot) {
             slot->seen->place = NULL;
         }
+        slot->seen = NULL;
         set_ref(tree, &slot->seen, values[i]);
     }
-    for (size_t i = 0; i < change->set_count; i++) {
+    for (size_t i = 0; i < SETS_MAX; i++) {
         if (values[i] != NULL && values[i]->is_dir) {
             values[i]->place = change->sets[i].slot;
         }
     }
+    vdb_memory_node_unref(tree, gone[0]);
+    vdb_memory_node_unref(tree, gone[1]);
     return 0;
 }
 
@@ -519,7 +529,7 @@ static void apply_kept(struct vdb_memory_tree *tree)
             tree->changes[left++] = change;
             continue;
         }
-        for (size_t j = 0; j < change->set_count; j++) {
+        for (size_t j = 0; j < SETS_MAX && change->sets[j].slot != NULL; j++) {
             struct vdb_memory_slot *slot = change->sets[j].slot;
             set_ref(tree, &slot->durable, change->sets[j].value);
         }
@@ -659,7 +669,7 @@ void vdb_memory_tree_mark_named(struct vdb_memory_tree *tree, uint64_t set)
     }
     for (size_t i = 0; i < tree->change_count; i++) {
         const struct vdb_memory_change *change = tree->changes[i];
-        for (size_t j = 0; (set >> i & 1) != 0 && j < change->set_count; j++) {
+        for (size_t j = 0; (set >> i & 1) != 0 && j < SETS_MAX && change->sets[j].slot != NULL; j++) {
             change->sets[j].slot->probe = change->sets[j].value;
         }
     }
@@ -710,8 +720,7 @@ static bool clone_change(const struct vdb_memory_change *from, struct vdb_memory
     change->number = from->number;
     change->after_count = from->after_count;
     memcpy(change->after, from->after, after_bytes);
-    change->set_count = from->set_count;
-    for (size_t i = 0; i < from->set_count; i++) {
+    for (size_t i = 0; i < SETS_MAX && from->sets[i].slot != NULL; i++) {
         struct vdb_memory_slot *slot = from->sets[i].slot->copy;
         change->sets[i].slot = slot;
         slot->change_count++;

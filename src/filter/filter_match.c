@@ -184,8 +184,13 @@ static bool compare(const struct vdb_filter *filter, const struct filter_node *n
     if (value.data == NULL || value.bytes == 0 || value.data[0] == 'n') {
         return false; /* missing or null */
     }
-    const struct filter_operand *operands = node->operand_count > 0 ? filter->operands + node->operand_first
-                                                                    : NULL;
+    if (node->op == FILTER_EXISTS) {
+        return true;
+    }
+    if (node->operand_count == 0) {
+        return false; /* `in` with an empty list: every other comparison has its operand */
+    }
+    const struct filter_operand *operands = filter->operands + node->operand_first;
     switch (node->op) {
     case FILTER_EQ:
         return equals(value, operands);
@@ -195,8 +200,6 @@ static bool compare(const struct vdb_filter *filter, const struct filter_node *n
         return is_among(value, operands, node->operand_count);
     case FILTER_CONTAINS:
         return contains(value, operands);
-    case FILTER_EXISTS:
-        return true;
     default:
         return is_in_order(value, node->op, operands);
     }

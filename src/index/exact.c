@@ -42,6 +42,9 @@ static vdb_status check_options(size_t query_stride_bytes, size_t dimension, vdb
         return vdb_err_set(err, VDB_INVALID, "query_stride_bytes: %zu is less than a query's %zu bytes",
                            query_stride_bytes, vdb_vector_bytes(element, dimension));
     }
+    if ((unsigned)options->plan > VDB_EXACT_PLAN_AMX) {
+        return vdb_err_set(err, VDB_INVALID, "plan: %u is none of the four plans", (unsigned)options->plan);
+    }
     if (options->by_radius && isnan(options->radius)) {
         return vdb_err_set(err, VDB_INVALID, "radius: not a number");
     }
@@ -59,9 +62,7 @@ static exact_plan plan_of(vdb_element work, vdb_metric metric)
     return work == VDB_ELEMENT_F32 ? EXACT_GEMM_F32 : EXACT_GEMM_INT;
 }
 
-/* Zeroed, aligned memory; NULL when the product overflows. One byte more than nothing, so that NULL means
- * failure. */
-static void *alloc_items(size_t count, size_t size)
+void *vdb_exact_alloc(size_t count, size_t size)
 {
     size_t bytes;
     if (!vdb_size_mul(count, size, &bytes) || bytes > SIZE_MAX / 2) {
@@ -70,12 +71,16 @@ static void *alloc_items(size_t count, size_t size)
     return vdb_alloc_aligned(bytes > 0 ? bytes : 1);
 }
 
-/* Panels per block and slices of rows: see the head of this file. */
+/* Panels per block and slices of rows: see the head of this file. Where codes may be used, blocks are for them, and
+ * what goes by f32 all the same takes a block in parts. */
 static void cut_work(struct vdb_exact *exact)
 {
     const size_t threads = vdb_pool_threads(exact->pool);
-    const size_t panel_bytes = exact->plan == EXACT_SCAN ? exact->query_bytes * VDB_GEMM_LANES
-                                                         : exact->panel_bytes;
+    size_t panel_bytes = exact->plan == EXACT_SCAN ? exact->query_bytes * VDB_GEMM_LANES : exact->panel_bytes;
+    if (exact->low.state != EXACT_LOW_OFF) {
+        exact->f32_panels = BLOCK_BYTES / panel_bytes > 0 ? BLOCK_BYTES / panel_bytes : 1;
+        panel_bytes = exact->low.gemm.panel_bytes(vdb_exact_low_code_bytes(exact->dimension));
+    }
     size_t fit = (exact->plan == EXACT_SCAN ? SCAN_BLOCK_BYTES : BLOCK_BYTES) / panel_bytes;
     fit = fit > 0 ? fit : 1;
     size_t blocks = (exact->panel_count + fit - 1) / fit;
@@ -87,8 +92,8 @@ static void cut_work(struct vdb_exact *exact)
         blocks = exact->panel_count / blocks >= 2 ? blocks : most;
         blocks = blocks > 0 ? blocks : 1;
     }
-    exact->block_panels = exact->panel_count == 0 ? 1 : (exact->panel_count + blocks - 1) / blocks;
-    exact->block_panels = exact->block_panels < fit ? exact->block_panels : fit;
+    size_t even = blocks == 0 ? 0 : (exact->panel_count + blocks - 1) / blocks;
+    exact->block_panels = even > fit ? fit : even > 0 ? even : 1;
     exact->block_count = (exact->panel_count + exact->block_panels - 1) / exact->block_panels;
     exact->slice_count = 1;
     if (exact->block_count > 0 && exact->block_count < threads) {
@@ -99,8 +104,8 @@ static void cut_work(struct vdb_exact *exact)
 static vdb_status copy_queries(struct vdb_exact *exact, const void *queries, size_t stride_bytes,
                                struct vdb_err *err)
 {
-    exact->queries = alloc_items(exact->query_count, exact->query_bytes);
-    exact->query_square = alloc_items(exact->query_count, sizeof *exact->query_square);
+    exact->queries = vdb_exact_alloc(exact->query_count, exact->query_bytes);
+    exact->query_square = vdb_exact_alloc(exact->query_count, sizeof *exact->query_square);
     if (exact->queries == NULL || exact->query_square == NULL) {
         return vdb_err_no_memory(err, "the queries");
     }
@@ -110,7 +115,7 @@ static vdb_status copy_queries(struct vdb_exact *exact, const void *queries, siz
         char *to = (char *)exact->queries + i * exact->query_bytes;
         if (exact->work == VDB_ELEMENT_F32) {
             float *vector = (float *)(void *)to;
-            vdb_exact_scan_to_f32(exact->element, from, exact->dimension, vector);
+            vdb_wide_load(exact->element, from, exact->dimension, vector);
             exact->query_square[i] = exact->wide.dot(vector, vector, exact->dimension);
         } else {
             memcpy(to, from, exact->query_bytes);
@@ -141,7 +146,7 @@ static vdb_status pack_panels(struct vdb_exact *exact, struct vdb_err *err)
         return VDB_OK;
     }
     exact->panel_bytes = exact->gemm.panel_bytes(exact->dimension);
-    exact->panels = alloc_items(exact->panel_count, exact->panel_bytes);
+    exact->panels = vdb_exact_alloc(exact->panel_count, exact->panel_bytes);
     if (exact->panels == NULL) {
         return vdb_err_no_memory(err, "the packed queries");
     }
@@ -162,13 +167,18 @@ static vdb_status make_lists(struct vdb_exact *exact, struct vdb_err *err)
     if (!vdb_size_mul(exact->slice_count, exact->query_count, &count)) {
         return vdb_err_no_memory(err, "the lists of hits");
     }
-    exact->lists = alloc_items(count, sizeof *exact->lists);
+    exact->lists = vdb_exact_alloc(count, sizeof *exact->lists);
     if (exact->plan != EXACT_SCAN) {
-        exact->gain = alloc_items(exact->slice_count, lanes * sizeof *exact->gain);
-        exact->limit = alloc_items(exact->slice_count, lanes * sizeof *exact->limit);
+        exact->gain = vdb_exact_alloc(exact->slice_count, lanes * sizeof *exact->gain);
+        exact->limit = vdb_exact_alloc(exact->slice_count, lanes * sizeof *exact->limit);
     }
     if (exact->lists == NULL || (exact->plan != EXACT_SCAN && (exact->gain == NULL || exact->limit == NULL))) {
         return vdb_err_no_memory(err, "the lists of hits");
+    }
+    for (size_t slice = 0; exact->plan != EXACT_SCAN && slice < exact->slice_count; slice++) {
+        for (size_t lane = exact->query_count; lane < lanes; lane++) { /* no query there: nothing passes */
+            exact->limit[slice * lanes + lane] = INFINITY;
+        }
     }
     for (size_t i = 0; i < count; i++) {
         vdb_topk_init(&exact->lists[i].topk, NULL, exact->options.k);
@@ -188,9 +198,9 @@ static vdb_status make_workers(struct vdb_exact *exact, struct vdb_err *err)
     }
     for (unsigned i = 0; i < threads; i++) {
         struct exact_worker *worker = &exact->workers[i];
-        worker->rows = alloc_items(EXACT_SCAN_ROWS, exact->query_bytes);
-        worker->distances = alloc_items(EXACT_SCAN_ROWS, sizeof *worker->distances);
-        worker->out = alloc_items(1, sizeof *worker->out);
+        worker->rows = vdb_exact_alloc(EXACT_SCAN_ROWS, exact->query_bytes);
+        worker->distances = vdb_exact_alloc(EXACT_SCAN_ROWS, sizeof *worker->distances);
+        worker->out = vdb_exact_alloc(1, sizeof *worker->out);
         if (worker->rows == NULL || worker->distances == NULL || worker->out == NULL) {
             return vdb_err_no_memory(err, "the threads' scratch");
         }
@@ -225,8 +235,18 @@ vdb_status vdb_exact_create(const void *queries, size_t query_stride_bytes, size
     if (exact->plan != EXACT_SCAN) {
         exact->gemm = gemm.kernels[exact->work];
     }
+    if (exact->plan == EXACT_GEMM_F32 && options->plan != VDB_EXACT_PLAN_F32) {
+        exact->low.state = EXACT_LOW_WAITING;
+        exact->low.gemm = gemm.low;
+        exact->low.quantise = gemm.quantise;
+        exact->low.amx = gemm.amx;
+        if (gemm.amx.run != NULL) {
+            exact->low.gemm.panel_bytes = gemm.amx.panel_bytes;
+            exact->low.gemm.pack = gemm.amx.pack;
+        }
+    }
     if (exact->plan == EXACT_GEMM_INT) {
-        exact->ones = alloc_items(dimension, 1);
+        exact->ones = vdb_exact_alloc(dimension, 1);
         if (exact->ones == NULL) {
             status = vdb_err_no_memory(err, "a batch search");
             goto cleanup;
@@ -260,6 +280,7 @@ void vdb_exact_destroy(struct vdb_exact *exact)
     for (size_t i = 0; exact->lists != NULL && i < exact->slice_count * exact->query_count; i++) {
         free(exact->lists[i].topk.heap);
     }
+    vdb_exact_low_fini(&exact->low);
     vdb_pool_destroy(exact->pool);
     free(exact->workers);
     free(exact->lists);
@@ -291,15 +312,38 @@ static vdb_status reserve_numbers(struct vdb_exact *exact, size_t row_count, str
     free(numbers->correction);
     exact->numbers_capacity = 0;
     size_t count = row_count + VDB_GEMM_ROWS;
-    numbers->square = alloc_items(count, sizeof *numbers->square);
-    numbers->norm = alloc_items(count, sizeof *numbers->norm);
-    numbers->bias = alloc_items(count, sizeof *numbers->bias);
-    numbers->correction = alloc_items(count, sizeof *numbers->correction);
+    numbers->square = vdb_exact_alloc(count, sizeof *numbers->square);
+    numbers->norm = vdb_exact_alloc(count, sizeof *numbers->norm);
+    numbers->bias = vdb_exact_alloc(count, sizeof *numbers->bias);
+    numbers->correction = vdb_exact_alloc(count, sizeof *numbers->correction);
     if (numbers->square == NULL || numbers->norm == NULL || numbers->bias == NULL ||
         numbers->correction == NULL) {
         return vdb_err_no_memory(err, "the numbers of a block of rows");
     }
     exact->numbers_capacity = row_count;
+    return VDB_OK;
+}
+
+/* One pass over exact->rows. Once the low-precision pass is on, the numbers include codes. */
+static vdb_status run_pass(struct vdb_exact *exact, struct vdb_err *err)
+{
+    if (exact->low.state == EXACT_LOW_ON) {
+        VDB_TRY(vdb_exact_low_reserve(exact, exact->pass_rows, err));
+    }
+    const size_t stretches = (exact->pass_rows + EXACT_NUMBERS_ROWS - 1) / EXACT_NUMBERS_ROWS;
+    if (exact->plan != EXACT_SCAN) {
+        vdb_pool_run(exact->pool, stretches, vdb_exact_scan_numbers, exact);
+    }
+    if (exact->low.state == EXACT_LOW_WAITING) {
+        VDB_TRY(vdb_exact_low_start(exact, err));
+        if (exact->low.state == EXACT_LOW_ON) {
+            vdb_pool_run(exact->pool, stretches, vdb_exact_scan_numbers, exact);
+        }
+    }
+    vdb_pool_run(exact->pool, exact->block_count * exact->slice_count, vdb_exact_scan_block, exact);
+    if (atomic_load_explicit(&exact->failed, memory_order_relaxed)) {
+        return vdb_err_no_memory(err, "the hits");
+    }
     return VDB_OK;
 }
 
@@ -319,21 +363,16 @@ vdb_status vdb_exact_feed(struct vdb_exact *exact, const void *rows, size_t stri
     if (exact->query_count == 0) {
         return VDB_OK;
     }
-    VDB_TRY(reserve_numbers(exact, row_count < EXACT_PASS_ROWS_MAX ? row_count : EXACT_PASS_ROWS_MAX, err));
+    const size_t most = exact->low.state == EXACT_LOW_OFF ? EXACT_PASS_ROWS_MAX
+                                                          : vdb_exact_low_rows(exact->dimension);
+    VDB_TRY(reserve_numbers(exact, row_count < most ? row_count : most, err));
     exact->stride_bytes = stride_bytes;
     for (size_t begin = 0; begin < row_count; begin += exact->pass_rows) {
         size_t left = row_count - begin;
-        exact->pass_rows = left < EXACT_PASS_ROWS_MAX ? left : EXACT_PASS_ROWS_MAX;
+        exact->pass_rows = left < most ? left : most;
         exact->rows = (const char *)rows + begin * stride_bytes;
         exact->first_row = first_row + (uint32_t)begin;
-        if (exact->plan != EXACT_SCAN) {
-            vdb_pool_run(exact->pool, (exact->pass_rows + EXACT_NUMBERS_ROWS - 1) / EXACT_NUMBERS_ROWS,
-                         vdb_exact_scan_numbers, exact);
-        }
-        vdb_pool_run(exact->pool, exact->block_count * exact->slice_count, vdb_exact_scan_block, exact);
-        if (atomic_load_explicit(&exact->failed, memory_order_relaxed)) {
-            return vdb_err_no_memory(err, "the hits");
-        }
+        VDB_TRY(run_pass(exact, err));
     }
     return VDB_OK;
 }
@@ -401,16 +440,29 @@ void vdb_exact_get_stats(const struct vdb_exact *exact, struct vdb_exact_stats *
 {
     static const char *const plans[] = {"gemm f32", "gemm int", "scan"};
     uint64_t reranked = 0;
+    uint64_t low_tiles = 0;
+    uint64_t f32_tiles = 0;
+    uint64_t passed_tiles = 0;
     unsigned threads = vdb_pool_threads(exact->pool);
     for (unsigned i = 0; i < threads; i++) {
         reranked += exact->workers[i].rerank_count;
+        low_tiles += exact->workers[i].low_tiles;
+        f32_tiles += exact->workers[i].f32_tiles;
+        passed_tiles += exact->workers[i].passed_tiles;
     }
     *out = (struct vdb_exact_stats){
         .plan = plans[exact->plan],
         .kernel = exact->plan != EXACT_SCAN ? exact->gemm.name : vdb_cpu_level_name(exact->kernels->level),
         .threads = threads,
         .query_count = exact->query_count,
+        .slice_count = exact->slice_count,
         .row_count = exact->row_count,
         .rerank_per_query = exact->query_count == 0 ? 0 : (double)reranked / (double)exact->query_count,
+        .tiles = low_tiles + f32_tiles,
+        .passed_tiles = passed_tiles,
     };
+    if (low_tiles > 0) {
+        out->plan = f32_tiles == 0 ? "gemm int8" : "gemm int8+f32";
+        out->kernel = exact->low.gemm.name;
+    }
 }

@@ -26,20 +26,32 @@
 
 struct vdb_exact;
 
+/* How the first pass on f32 (f16, bf16) goes under l2, cosine and dot. No plan changes a bit of the answer. */
+typedef enum vdb_exact_plan {
+    VDB_EXACT_PLAN_AUTO, /* whichever is faster here: measured */
+    VDB_EXACT_PLAN_F32,
+    VDB_EXACT_PLAN_INT8, /* 8-bit codes, wherever the metric has them */
+    VDB_EXACT_PLAN_AMX,  /* the same by AMX, where the processor has it */
+} vdb_exact_plan;
+
 struct vdb_exact_options {
     size_t k; /* hits per query, 1 or more; more than the rows there are gives them all. Not with by_radius */
     double radius; /* with by_radius: every row at this distance or nearer, in the inside form */
     bool by_radius;
     unsigned threads; /* 0: one per core */
+    vdb_exact_plan plan;
 };
 
 struct vdb_exact_stats {
-    const char *plan;   /* "gemm f32", "gemm int", "scan" */
+    const char *plan;   /* "gemm f32", "gemm int8", "gemm int8+f32" (both), "gemm int" (u8, i8), "scan" */
     const char *kernel; /* "avx512-vnni" */
     unsigned threads;
     size_t query_count;
+    size_t slice_count;      /* lists of hits that each query has until vdb_exact_finish */
     uint64_t row_count;      /* fed so far */
     double rerank_per_query; /* pairs whose distance was taken after the first pass let them through */
+    uint64_t tiles;          /* of the first pass by products: 12 rows and up to 32 queries each... */
+    uint64_t passed_tiles;   /* ...and those of them that some pair passed */
 };
 
 /* queries: query_count (0 is allowed) vectors of `dimension` elements, query_stride_bytes apart; copied.

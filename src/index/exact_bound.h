@@ -6,7 +6,11 @@
  * the radius. A pair may be dropped when the test's left side is below its right side, so for each metric we
  * show: D~ <= T implies
  *
- *     s p' + gain * norm >= bias + limit        in real arithmetic (gemm.h: then in floats too)
+ *     s p' + gain * norm >= bias + limit
+ *
+ * in real arithmetic, with enough to spare that it holds in the tile's floats too (gemm.h: that a level rounds gain *
+ * norm on its own costs 2^-24 of it and 2^-126; all other roundings keep order). What is spared: gain is (1 + 2^-20)
+ * times what is needed under l2 and dot, 2^-21 s |q| more under cosine, and eta has 30 2^-126 over its sum.
  *
  * with s p' the float product of the query scaled by s (a power of two that brings the longest query to length 1
  * to 2, so that data of any magnitude stays clear of underflow; 1 for integers).
@@ -14,8 +18,9 @@
  * First pass. By gemm.h (G2) and Cauchy-Schwarz, with g = gamma(dimension + 1) and n = dimension + 1,
  *     |s p' - s p| <= g s |q| |r| + 2 n 2^-126 + sqrt(dimension) 2^-126 |r|
  * The last part: query elements that fell below the normal range when scaled. Integers: p is exact and rounded
- * once to float, so g = 2^-24 and the rest is 0. We take g = VDB_EXACT_SLACK (gamma + 2^-20 gamma...) rounded up
- * amply; call the middle part eta.
+ * once to float, so g = 2^-24 and the rest is 0 (a product of gain and norm does not underflow there). We take g =
+ * gamma(dimension + 2) (1 + 2^-20), for integers 1.06 2^-24; call the middle part eta; the last part is taken twice, so
+ * that its own rounding is covered as well.
  *
  * Second pass. With e = VDB_WIDE_ERROR(dimension) (which has slack for the handful of double roundings below):
  * |A~ - A| <= e A, likewise B; l2: |D~ - D| <= e D; |p~ - p| <= e |q| |r|; cosine: |D~ - D| <= 8 e.
@@ -24,8 +29,9 @@
  *         s p >= s B~ (1-2e) / 2  +  s (A~ (1-2e) - T - 2 e |T|) / 2
  *                [bias, down]        [limit + eta, down]
  * dot     p >= -T - e |q| |r|:       bias 0, limit = -s T - eta, e added to g.
- * cosine  p >= (1 - T - 8e) |q| |r|: bias 0, limit = -eta, gain = -(1 - T - 8e - g - 2^-21) s |q|, the 2^-21 for
- * norm and gain being rounded to floats (each by 2^-24 of a product of at most 2 |q| |r|).
+ * cosine  p >= (1 - T - 8e) |q| |r|: bias 0, limit = -eta, gain = -(1 - T - 8e - g - 2^-21) s |q|. The 2^-21 pays for
+ * norm being rounded to nearest and for their product being rounded on its own: each 2^-24 of at most (2 + 2^-9) s |q|
+ * |r|, 2^-22 in all. (gain is rounded up, which is safe with either sign. Under l2 and dot norm is rounded up too.)
  *
  * "down" and "up" are roundings to float in the safe direction. A row that is longer than 2^100 or not finite,
  * and a query that is not finite, get -infinity on the right: they always pass.
@@ -35,6 +41,7 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include "distance/wide.h"
 
@@ -44,14 +51,21 @@ struct vdb_exact_bound {
     double scale; /* s */
     double first; /* g */
     double eta;
-    double tiny; /* sqrt(dimension) 2^-126: joins the gain */
+    double tiny; /* 2 sqrt(dimension) 2^-126: joins the gain */
     double wide; /* e */
 };
 
+/* Rounds to float, never up. The next float below by its bits: nextafterf took a tenth of a row's time. */
 static inline float vdb_exact_bound_down(double x)
 {
     float f = (float)x;
-    return (double)f > x ? nextafterf(f, -INFINITY) : f;
+    if ((double)f > x) {
+        uint32_t bits;
+        memcpy(&bits, &f, sizeof bits);
+        bits = f > 0 ? bits - 1 : f < 0 ? bits + 1 : UINT32_C(0x80000001); /* below 0: the least denormal */
+        memcpy(&f, &bits, sizeof f);
+    }
+    return f;
 }
 
 static inline float vdb_exact_bound_up(double x)
@@ -77,17 +91,19 @@ static inline struct vdb_exact_bound vdb_exact_bound_of(vdb_metric metric, size_
     double nu = (d + 2) * 0x1p-24; /* one more than G2 needs: our own doubles' roundings */
     bound.first = nu / (1 - nu) * (1 + 0x1p-20);
     bound.eta = (2 * d + 32) * 0x1p-126;
-    bound.tiny = sqrt(d) * 0x1p-126;
+    bound.tiny = 2 * sqrt(d) * 0x1p-126;
     return bound;
 }
 
-/* The kernels of distance/kernels.h on f32, for l2, cosine and l1: D~ >= distance - relative * distance -
+/* The kernels of distance/kernels.h on f32, f16 and bf16, for l2, cosine and l1: D~ >= distance - relative * distance -
  * absolute, whatever the kernel's level, by the bound of distance/README.md. It adds a term at most dimension / 8
  * + 7 times in an accumulator, 3 to 7 times in the reduction (levels of more lanes have fewer of the former),
  * with up to 3 roundings in the term: gamma(dimension / 8 + 17) covers all of them; twice that, for D~'s own
  * error and for gamma being relative to the exact distance. `absolute` covers terms below the normal range,
  * flushed or not; cosine's squared norms are at least 2^-100 (else the kernel takes doubles), so there they weigh
- * up to dimension 2^-26 of a norm. */
+ * up to dimension 2^-26 of a norm. VDPBF16PS (cosine of bf16) rounds twice a step, of which there are a quarter as many
+ * or fewer: 2 (dimension / 64 + 2) + 5 roundings; the denormals it drops are 2^-96 sqrt(dimension) of norms above 2^-30
+ * each. */
 static inline void vdb_exact_bound_kernel(vdb_metric metric, size_t dimension, double *relative, double *absolute)
 {
     const double d = (double)dimension;
@@ -102,6 +118,22 @@ static inline void vdb_exact_bound_kernel(vdb_metric metric, size_t dimension, d
     *absolute = (2 * d + 32) * 0x1p-126;
 }
 
+/* The same for dot, which needs the vectors' lengths: the least that D~ can be when the kernel says `distance`.
+ * query_length: |q|; row_square: what the same kernel gives for the row with itself, less its sign. By Cauchy-Schwarz
+ * and gamma as above, |distance - D| <= gamma |q| |r| + 2 d 2^-126 and, for VDPBF16PS, which takes denormal elements for
+ * 0, sqrt(d) 2^-126 (|q| + |r|); D~'s own error is in the second gamma. Not finite: a NaN or -infinity. */
+static inline double vdb_exact_bound_kernel_dot(size_t dimension, double query_length, double row_square,
+                                                double distance)
+{
+    const double d = (double)dimension;
+    const double n = (d / 8 + 17) * 0x1p-24;
+    const double gamma = n / (1 - n);
+    const double eta = (2 * d + 32) * 0x1p-126;
+    const double row_length = sqrt((row_square + eta) * (1 + 4 * gamma));
+    return distance - 2 * gamma * query_length * row_length - eta -
+           2 * sqrt(d) * 0x1p-126 * (query_length + row_length);
+}
+
 /* A row's two numbers; square: B~. */
 static inline void vdb_exact_bound_row(const struct vdb_exact_bound *bound, double square, float *norm,
                                        float *bias)
@@ -113,7 +145,7 @@ static inline void vdb_exact_bound_row(const struct vdb_exact_bound *bound, doub
     }
     double length = sqrt(square);
     if (bound->metric == VDB_METRIC_COSINE) {
-        *norm = (float)length; /* either sign of gain: nearest, and 2^-21 in the gain */
+        *norm = (float)length; /* either sign of gain: nearest */
         *bias = 0;
         return;
     }

@@ -16,45 +16,14 @@
 #include "base/mem.h"
 #include "exact_internal.h"
 
-enum { LIST_CAPACITY_MIN = 16 };
+enum {
+    LIST_CAPACITY_MIN = 16,
+    WINDOW_ROWS = 32 * VDB_GEMM_ROWS, /* between two looks at whether low precision pays */
+    PENALTY_FACTOR = 4,
+    PENALTY_MAX = 256,
+};
 
 /* ---- Rows ---- */
-
-static float float_of_half(uint16_t half)
-{
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16;
-    uint32_t exponent = half >> 10 & 31;
-    uint32_t fraction = half & 1023;
-    uint32_t bits;
-    float value;
-    if (exponent == 0) {
-        value = (float)fraction * 0x1p-24f;
-        return sign != 0 ? -value : value;
-    }
-    bits = sign | (exponent == 31 ? 0x7F800000u : (exponent + 112) << 23) | fraction << 13;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-void vdb_exact_scan_to_f32(vdb_element element, const void *vector, size_t dimension, float *out)
-{
-    const char *in = vector;
-    uint16_t half;
-    if (element == VDB_ELEMENT_F16) {
-        for (size_t i = 0; i < dimension; i++) {
-            memcpy(&half, in + i * sizeof half, sizeof half);
-            out[i] = float_of_half(half);
-        }
-    } else if (element == VDB_ELEMENT_BF16) {
-        for (size_t i = 0; i < dimension; i++) {
-            memcpy(&half, in + i * sizeof half, sizeof half);
-            uint32_t bits = (uint32_t)half << 16;
-            memcpy(out + i, &bits, sizeof bits);
-        }
-    } else {
-        memcpy(out, vector, dimension * sizeof *out);
-    }
-}
 
 const void *vdb_exact_scan_rows(const struct vdb_exact *exact, struct exact_worker *worker, size_t begin,
                                 size_t count, bool padded, size_t *stride_bytes)
@@ -68,8 +37,7 @@ const void *vdb_exact_scan_rows(const struct vdb_exact *exact, struct exact_work
     for (size_t i = 0; i < count; i++) {
         char *to = (char *)worker->rows + i * bytes;
         if (exact->work != exact->element) {
-            vdb_exact_scan_to_f32(exact->element, rows + i * exact->stride_bytes, exact->dimension,
-                                  (float *)(void *)to);
+            vdb_wide_load(exact->element, rows + i * exact->stride_bytes, exact->dimension, (float *)(void *)to);
         } else {
             memcpy(to, rows + i * exact->stride_bytes, bytes);
         }
@@ -101,6 +69,9 @@ void vdb_exact_scan_numbers(void *ctx, unsigned worker_number, size_t index)
             for (size_t i = 0; i < count; i++) {
                 const float *row = (const float *)(const void *)(rows + i * stride);
                 set_numbers(exact, begin + i, exact->wide.dot(row, row, exact->dimension));
+                if (exact->low.state == EXACT_LOW_ON) {
+                    vdb_exact_low_row_codes(exact, row, begin + i);
+                }
             }
             continue;
         }
@@ -165,6 +136,9 @@ void vdb_exact_scan_set_limit(struct vdb_exact *exact, size_t slice, size_t quer
     double threshold = threshold_of(exact, list_of(exact, slice, query));
     vdb_exact_bound_query(&exact->bound, exact->query_square[query], threshold, &exact->gain[lane],
                           &exact->limit[lane]);
+    if (exact->low.state == EXACT_LOW_ON) {
+        vdb_exact_low_set_limit(exact, slice, query);
+    }
 }
 
 static const void *query_at(const struct vdb_exact *exact, size_t query)
@@ -173,10 +147,13 @@ static const void *query_at(const struct vdb_exact *exact, size_t query)
 }
 
 /* Offers a pair's exact distance; the query's limit follows when its list's bound fell. */
-static void offer(struct vdb_exact *exact, size_t slice, size_t query, size_t row, double distance)
+static void offer(struct vdb_exact *exact, struct exact_worker *worker, size_t slice, size_t query, size_t row,
+                  double distance)
 {
     struct exact_list *list = list_of(exact, slice, query);
     double before = threshold_of(exact, list);
+    worker->rerank_count++;
+    worker->useless_count += distance > before;
     if (!vdb_exact_scan_push(&exact->options, list, distance, exact->first_row + (uint32_t)row)) {
         atomic_store_explicit(&exact->failed, true, memory_order_relaxed);
     }
@@ -215,7 +192,7 @@ static double float_distance(const struct vdb_exact *exact, size_t query, size_t
 }
 
 static void take_passed(struct vdb_exact *exact, struct exact_worker *worker, size_t slice, size_t panel,
-                        size_t row, size_t row_count, const struct vdb_gemm_tile *tile)
+                        size_t row, size_t row_count, const char *rows, size_t stride_bytes)
 {
     const struct vdb_gemm_out *out = worker->out;
     const size_t first_query = panel * VDB_GEMM_LANES;
@@ -226,39 +203,130 @@ static void take_passed(struct vdb_exact *exact, struct exact_worker *worker, si
             size_t lane = (size_t)__builtin_ctz(passed);
             size_t query = first_query + lane;
             double distance;
-            worker->rerank_count++;
             if (exact->plan == EXACT_GEMM_F32) {
-                const char *vector = (const char *)tile->rows + r * tile->stride_bytes;
+                const char *vector = rows + r * stride_bytes;
                 distance = float_distance(exact, query, row + r, (const float *)(const void *)vector);
             } else {
                 int64_t dot = exact->work == VDB_ELEMENT_U8 ? (int64_t)out->dots.u32[r][lane]
                                                             : out->dots.i32[r][lane];
                 distance = int_distance(exact, query, row + r, dot);
             }
-            offer(exact, slice, query, row + r, distance);
+            offer(exact, worker, slice, query, row + r, distance);
         }
     }
+}
+
+void vdb_exact_scan_tile(const struct vdb_exact *exact, struct exact_worker *worker, size_t row, size_t count,
+                         struct vdb_gemm_tile *tile)
+{
+    tile->dimension = exact->dimension;
+    tile->rows = vdb_exact_scan_rows(exact, worker, row, count, true, &tile->stride_bytes);
+    tile->norm = exact->numbers.norm + row; /* readable past the last row: exact.c */
+    tile->bias = exact->numbers.bias + row;
+    tile->correction = exact->numbers.correction + row;
 }
 
 static void run_tiles(struct vdb_exact *exact, struct exact_worker *worker, size_t slice, size_t first_panel,
                       size_t end_panel, size_t begin, size_t end)
 {
     const size_t lane_base = slice * exact->panel_count * VDB_GEMM_LANES;
-    struct vdb_gemm_tile tile = {.dimension = exact->dimension};
+    struct vdb_gemm_tile tile = {0};
     for (size_t row = begin; row < end; row += VDB_GEMM_ROWS) {
         size_t count = end - row < VDB_GEMM_ROWS ? end - row : VDB_GEMM_ROWS;
-        tile.rows = vdb_exact_scan_rows(exact, worker, row, count, true, &tile.stride_bytes);
-        tile.norm = exact->numbers.norm + row; /* readable past the last row: exact.c */
-        tile.bias = exact->numbers.bias + row;
-        tile.correction = exact->numbers.correction + row;
+        vdb_exact_scan_tile(exact, worker, row, count, &tile);
         for (size_t panel = first_panel; panel < end_panel; panel++) {
             tile.panel = (const char *)exact->panels + panel * exact->panel_bytes;
             tile.gain = exact->gain + lane_base + panel * VDB_GEMM_LANES;
             tile.limit = exact->limit + lane_base + panel * VDB_GEMM_LANES;
             if (exact->gemm.run(&tile, worker->out)) {
-                take_passed(exact, worker, slice, panel, row, count, &tile);
+                worker->passed_tiles++;
+                take_passed(exact, worker, slice, panel, row, count, tile.rows, tile.stride_bytes);
             }
         }
+        worker->f32_tiles += end_panel - first_panel;
+    }
+}
+
+/* ---- Low precision ---- */
+
+void vdb_exact_scan_low_tile(const struct vdb_exact *exact, size_t row, struct vdb_gemm_tile *tile)
+{
+    const struct exact_low *low = &exact->low;
+    tile->dimension = low->code_bytes;
+    tile->stride_bytes = low->code_bytes;
+    tile->rows = low->codes + row * low->code_bytes; /* all these are readable past the last row: exact_low.c */
+    tile->scale = low->scale + row;
+    tile->norm = low->norm + row;
+    tile->residual = low->residual + row;
+    tile->bias = low->bias + row;
+    tile->correction = low->correction + row;
+}
+
+static void run_low_tiles(struct vdb_exact *exact, struct exact_worker *worker, size_t slice, size_t first_panel,
+                          size_t end_panel, size_t begin, size_t end)
+{
+    const struct exact_low *low = &exact->low;
+    const size_t lane_base = slice * exact->panel_count * VDB_GEMM_LANES;
+    struct vdb_gemm_tile tile = {0};
+    for (size_t row = begin; row < end; row += VDB_GEMM_ROWS) {
+        const size_t count = end - row < VDB_GEMM_ROWS ? end - row : VDB_GEMM_ROWS;
+        const char *rows = NULL;
+        size_t stride = 0;
+        vdb_exact_scan_low_tile(exact, row, &tile);
+        for (size_t panel = first_panel; panel < end_panel; panel++) {
+            const size_t lane = panel * VDB_GEMM_LANES;
+            tile.panel = (const char *)low->panels + panel * low->panel_bytes;
+            tile.lane_scale = low->lane_scale + lane;
+            tile.lane_length = low->lane_length + lane;
+            tile.gain = low->gain + lane;
+            tile.limit = low->limit + lane_base + lane;
+            if (!low->gemm.run(&tile, worker->out)) {
+                continue;
+            }
+            worker->passed_tiles++;
+            if (rows == NULL) {
+                rows = vdb_exact_scan_rows(exact, worker, row, count, false, &stride);
+            }
+            take_passed(exact, worker, slice, panel, row, count, rows, stride);
+        }
+        worker->low_tiles += end_panel - first_panel;
+    }
+}
+
+/* Whether low precision lost in a window: what it let pass in vain cost more than its tiles saved. */
+static bool lost(const struct vdb_exact *exact, uint64_t useless, uint64_t tiles)
+{
+    const struct exact_costs *costs = &exact->low.costs;
+    double pairs = (double)tiles * VDB_GEMM_ROWS * VDB_GEMM_LANES;
+    return (double)useless * costs->rerank > pairs * (costs->f32_pair - costs->low_pair);
+}
+
+/* A block of panels over rows, window by window, each by the plan that pays. */
+static void run_windows(struct vdb_exact *exact, struct exact_worker *worker, size_t slice, size_t first_panel,
+                        size_t end_panel, size_t begin, size_t end)
+{
+    struct exact_turn *turn = &exact->low.turns[slice * exact->block_count + first_panel / exact->block_panels];
+    size_t window_end;
+    for (size_t row = begin; row < end; row = window_end) {
+        window_end = end - row < WINDOW_ROWS ? end : row + WINDOW_ROWS;
+        if (turn->skip > 0) {
+            turn->skip--;
+            for (size_t panel = first_panel; panel < end_panel; panel += exact->f32_panels) {
+                size_t last = panel + exact->f32_panels;
+                run_tiles(exact, worker, slice, panel, last < end_panel ? last : end_panel, row, window_end);
+            }
+            continue;
+        }
+        uint64_t useless = worker->useless_count;
+        uint64_t tiles = worker->low_tiles;
+        run_low_tiles(exact, worker, slice, first_panel, end_panel, row, window_end);
+        if (exact->low.forced || !lost(exact, worker->useless_count - useless, worker->low_tiles - tiles)) {
+            turn->penalty = 0;
+            continue;
+        }
+        turn->penalty = turn->penalty == 0 ? 1 : turn->penalty * PENALTY_FACTOR;
+        turn->penalty = turn->penalty < PENALTY_MAX ? turn->penalty : PENALTY_MAX;
+        turn->skip = turn->penalty;
     }
 }
 
@@ -282,13 +350,12 @@ static void run_scan(struct vdb_exact *exact, struct exact_worker *worker, size_
                 if (least > threshold_of(exact, list)) {
                     continue; /* a NaN goes on */
                 }
-                worker->rerank_count++;
                 if (rerank) {
                     const float *vector = (const float *)(const void *)(rows + i * stride);
                     distance = vdb_wide_distance(&exact->wide, exact->metric, query_at(exact, query), 0, vector,
                                                  exact->dimension);
                 }
-                offer(exact, slice, query, row + i, distance);
+                offer(exact, worker, slice, query, row + i, distance);
             }
         }
     }
@@ -309,8 +376,16 @@ void vdb_exact_scan_block(void *ctx, unsigned worker_number, size_t index)
     if (begin >= end || first_panel >= end_panel) {
         return;
     }
+    if (exact->low.state == EXACT_LOW_ON) {
+        run_windows(exact, worker, slice, first_panel, end_panel, begin, end);
+        return;
+    }
     if (exact->plan != EXACT_SCAN) {
-        run_tiles(exact, worker, slice, first_panel, end_panel, begin, end);
+        const size_t most = exact->f32_panels > 0 ? exact->f32_panels : end_panel - first_panel;
+        for (size_t panel = first_panel; panel < end_panel; panel += most) {
+            size_t last = panel + most < end_panel ? panel + most : end_panel;
+            run_tiles(exact, worker, slice, panel, last, begin, end);
+        }
         return;
     }
     size_t end_query = end_panel * VDB_GEMM_LANES;

@@ -6,32 +6,42 @@
  * the gather kernel, which asks for the rows that follow ahead of their turn. Both kernels give the same distance
  * to the last bit, so the answer does not depend on which of them ran.
  *
- * On f32 those distances are a first pass: a row whose distance less the kernel's error bound (exact_bound.h) is
- * within the top-k's bound gets its distance in double (distance/wide.h), and only that is offered. An inner
- * product has no bound without the row's norm, so dot is taken in double at once, which the memory hides.
+ * On f32, f16 and bf16 those distances are a first pass: a row whose distance less the kernel's error bound
+ * (exact_bound.h) is within the top-k's bound gets its distance in double (distance/wide.h), and only that is offered.
+ * An inner product has no bound without the row's norm: on f32 dot is taken in double at once, which the memory hides;
+ * on f16 and bf16, whose conversion it would not hide, the kernel multiplies each row with itself too.
+ *
+ * Several threads share one query's rows by pieces (vdb_flat_team), each with a top-k of its own; the top-k's order
+ * is total, so the answer does not depend on who took which piece.
  *
  * F1 Every allowed row is offered to the top-k at most once, and every one not beyond its bound; no other row is.
  * F2 A distance that is NaN (only from rows that hold a NaN or an infinity, which writers refuse) counts as
  * +infinity: the top-k's order stays total.
- * F3 On f32, ids, order and ties are those of distances in double precision (wide.h), on every machine.
+ * F3 On f32, f16 and bf16, ids, order and ties are those of distances in double precision (wide.h), on every machine.
  *
  * Threads: shared-read; nothing is kept between searches.
  */
-#include "index.h"
+#include "flat.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 #include "base/limits.h"
 #include "base/mem.h"
+#include "base/pool.h"
 #include "distance/cpu.h"
 #include "exact_bound.h"
 
 enum {
     WORD_ROWS = 64,
-    BLOCK_ROWS = 256,    /* distances held on the stack: 2 KiB */
+    BLOCK_ROWS =
+        1024, /* distances held on the stack: 8 KiB. The kernels' prefetching begins anew with each block */
+    WAITING_ROWS = 256,
     DENSE_ROWS_MIN = 32, /* allowed rows of a word from which it is scanned whole: measured, see README.md */
     PREFETCH_ROWS = 8,   /* doubles of gathered rows: rows between the one asked for and the one computed */
     PREFETCH_BYTES_MAX = 1024, /* of a row; the processor's own prefetchers follow a longer one */
+    SQUARE_BYTES = 128 << 10,  /* of a block whose rows are read twice: in the second-level cache still */
+    PIECE_BYTES = 4 << 20,     /* of rows that a thread of a team takes at once: some 100 microseconds */
 };
 
 struct scan {
@@ -40,60 +50,105 @@ struct scan {
     const struct vdb_bitset *allow; /* or NULL */
     vdb_distance_many_fn *many;
     vdb_distance_gather_fn *gather;
-    bool in_double;    /* F3: what the kernels give is a first pass... */
-    bool wide_at_once; /* ...or not asked for */
+    bool in_double;         /* F3: what the kernels give is a first pass... */
+    bool wide_at_once;      /* ...or not asked for */
+    vdb_distance_fn *inner; /* dot of f16 and bf16: the kernel that gives a row's squared norm; else NULL */
+    size_t block_rows;
     struct vdb_wide wide;
     double query_square; /* cosine in double */
     double relative;     /* exact_bound.h: the kernels' error */
     double absolute;
     struct vdb_topk *topk;
+    double limit; /* what the kernels' distance of a row must not exceed for it to be offered */
     struct vdb_search_counters counters;
     size_t waiting_count; /* allowed rows of sparse words, not computed yet */
-    uint32_t waiting[BLOCK_ROWS];
+    uint32_t waiting[WAITING_ROWS];
 };
 
 /* A row's distance in double, as its vector lies. */
 static double distance_in_double(const struct scan *scan, const void *row)
 {
-    return vdb_wide_distance(&scan->wide, scan->rows->metric, scan->query, scan->query_square, row,
-                             scan->rows->dimension);
+    const struct vdb_rows *rows = scan->rows;
+    if (rows->element != VDB_ELEMENT_F32) {
+        return vdb_wide_halves(rows->element, rows->metric, scan->query, scan->query_square, row,
+                               rows->dimension);
+    }
+    return vdb_wide_distance(&scan->wide, rows->metric, scan->query, scan->query_square, row, rows->dimension);
+}
+
+/* The limit that follows from the top-k's bound: distance - relative * distance - absolute <= bound, solved for
+ * distance and rounded up. */
+static void set_limit(struct scan *scan)
+{
+    double limit = (vdb_topk_bound(scan->topk) + scan->absolute) / (1 - scan->relative);
+    scan->limit = limit + fabs(limit) * 0x1p-50;
 }
 
 /* Offers an allowed row of which the kernel says `distance`. */
 static void offer(struct scan *scan, double distance, size_t row)
 {
+    if (distance > scan->limit) {
+        return;
+    }
     if (scan->in_double && !scan->wide_at_once) {
-        if (distance - scan->relative * distance - scan->absolute > vdb_topk_bound(scan->topk)) {
-            return;
-        }
         distance = distance_in_double(scan, vdb_rows_at(scan->rows, row));
     }
     if (isnan(distance)) { /* F2 */
         distance = (double)INFINITY;
     }
-    (void)vdb_topk_push(scan->topk, distance, (uint32_t)row);
+    if (vdb_topk_push(scan->topk, distance, (uint32_t)row)) {
+        set_limit(scan);
+    }
+}
+
+/* Distances in double of rows of one chunk by their numbers: an inner product is never a first pass. */
+static void gather_in_double(const struct scan *scan, const char *first, const uint32_t *slots, size_t count,
+                             double *out)
+{
+    const struct vdb_rows *rows = scan->rows;
+    for (size_t i = 0; i < count; i++) {
+        if (i + PREFETCH_ROWS < count) {
+            const char *ahead = first + slots[i + PREFETCH_ROWS] * rows->stride_bytes;
+            for (size_t byte = 0; byte < PREFETCH_BYTES_MAX && byte < rows->dimension * sizeof(float);
+                 byte += VDB_CACHE_LINE_BYTES) {
+                __builtin_prefetch(ahead + byte);
+            }
+        }
+        out[i] = distance_in_double(scan, first + slots[i] * rows->stride_bytes);
+    }
+}
+
+/* Turns the kernel's inner products into the least that those in double can be. */
+static void lower_to_bound(const struct scan *scan, const char *first, const uint32_t *slots, size_t count,
+                           double *out)
+{
+    const struct vdb_rows *rows = scan->rows;
+    const double query_length = sqrt(scan->query_square);
+    for (size_t i = 0; i < count; i++) {
+        const char *row = first + (slots == NULL ? i : slots[i]) * rows->stride_bytes;
+        double square = -scan->inner(row, row, rows->dimension);
+        out[i] = vdb_exact_bound_kernel_dot(rows->dimension, query_length, square, out[i]);
+    }
 }
 
 /* Distances of `count` rows of one chunk, all or those of `slots`. */
 static void compute(const struct scan *scan, const void *first, const uint32_t *slots, size_t count, double *out)
 {
     const struct vdb_rows *rows = scan->rows;
-    if (scan->wide_at_once) {
+    if (slots == NULL && scan->wide_at_once) {
+        scan->wide.dot_many(scan->query, first, rows->stride_bytes, count, rows->dimension, out);
         for (size_t i = 0; i < count; i++) {
-            const char *row = (const char *)first + (slots == NULL ? i : slots[i]) * rows->stride_bytes;
-            if (slots != NULL && i + PREFETCH_ROWS < count) {
-                const char *ahead = (const char *)first + slots[i + PREFETCH_ROWS] * rows->stride_bytes;
-                for (size_t byte = 0; byte < PREFETCH_BYTES_MAX && byte < rows->dimension * sizeof(float);
-                     byte += VDB_CACHE_LINE_BYTES) {
-                    __builtin_prefetch(ahead + byte);
-                }
-            }
-            out[i] = distance_in_double(scan, row);
+            out[i] = -out[i];
         }
     } else if (slots == NULL) {
         scan->many(scan->query, first, rows->stride_bytes, count, rows->dimension, out);
+    } else if (scan->wide_at_once) {
+        gather_in_double(scan, first, slots, count, out);
     } else {
         scan->gather(scan->query, first, rows->stride_bytes, slots, count, rows->dimension, out);
+    }
+    if (scan->inner != NULL) {
+        lower_to_bound(scan, first, slots, count, out);
     }
 }
 
@@ -108,11 +163,10 @@ static void scan_whole(struct scan *scan, size_t begin, size_t end)
         size_t count = end - begin;
         size_t left_in_chunk = chunk_rows - (begin & (chunk_rows - 1));
         count = count < left_in_chunk ? count : left_in_chunk;
-        count = count < BLOCK_ROWS ? count : BLOCK_ROWS;
+        count = count < scan->block_rows ? count : scan->block_rows;
         compute(scan, vdb_rows_at(rows, begin), NULL, count, distances);
         for (size_t i = 0; i < count; i++) {
-            double least = distances[i] - scan->relative * distances[i] - scan->absolute;
-            if (least > vdb_topk_bound(scan->topk)) {
+            if (distances[i] > scan->limit) {
                 continue;
             }
             if (scan->allow == NULL || vdb_bitset_test(scan->allow, begin + i)) {
@@ -128,8 +182,8 @@ static void scan_waiting(struct scan *scan)
 {
     const struct vdb_rows *rows = scan->rows;
     const size_t row_mask = ((size_t)1 << rows->chunk_shift) - 1;
-    uint32_t slots[BLOCK_ROWS]; /* within their chunk */
-    double distances[BLOCK_ROWS];
+    uint32_t slots[WAITING_ROWS]; /* within their chunk */
+    double distances[WAITING_ROWS];
     for (size_t begin = 0, end; begin < scan->waiting_count; begin = end) {
         size_t chunk = (size_t)scan->waiting[begin] >> rows->chunk_shift;
         for (end = begin; end < scan->waiting_count; end++) {
@@ -156,12 +210,11 @@ static uint64_t word_of(const struct scan *scan, size_t w)
     return left < WORD_ROWS ? word & ((UINT64_C(1) << left) - 1) : word;
 }
 
-static void scan_allowed(struct scan *scan)
+/* Rows [begin, end) by the filter; begin is a multiple of WORD_ROWS, and so is end unless it is the last row's. */
+static void scan_allowed(struct scan *scan, size_t begin, size_t end)
 {
-    const size_t row_count = scan->rows->count;
-    const size_t word_count = vdb_bitset_words(row_count);
-    size_t whole_begin = 0; /* the consecutive dense words up to here */
-    for (size_t w = 0; w < word_count; w++) {
+    size_t whole_begin = begin; /* the consecutive dense words up to here */
+    for (size_t w = begin / WORD_ROWS; w < vdb_bitset_words(end); w++) {
         uint64_t word = word_of(scan, w);
         size_t allowed = (size_t)__builtin_popcountll(word);
         scan->counters.rows_visited += allowed;
@@ -170,7 +223,7 @@ static void scan_allowed(struct scan *scan)
         }
         scan_whole(scan, whole_begin, w * WORD_ROWS);
         whole_begin = (w + 1) * WORD_ROWS;
-        if (scan->waiting_count + allowed > BLOCK_ROWS) {
+        if (scan->waiting_count + allowed > WAITING_ROWS) {
             scan_waiting(scan);
         }
         for (; word != 0; word &= word - 1) {
@@ -178,15 +231,53 @@ static void scan_allowed(struct scan *scan)
         }
     }
     scan_waiting(scan);
-    if (whole_begin < row_count) {
-        scan_whole(scan, whole_begin, row_count);
+    if (whole_begin < end) {
+        scan_whole(scan, whole_begin, end);
     }
 }
 
-static vdb_status search(const void *index, const struct vdb_rows *rows, const struct vdb_query *query,
-                         struct vdb_topk *topk, struct vdb_err *err)
+static void scan_range(struct scan *scan, size_t begin, size_t end)
 {
-    (void)index;
+    if (scan->allow == NULL) {
+        scan->counters.rows_visited += end - begin;
+        scan_whole(scan, begin, end);
+    } else {
+        scan_allowed(scan, begin, end);
+    }
+}
+
+/* F3: how the distances of this element and metric come to be those in double. */
+static void set_exactness(struct scan *scan, const struct vdb_kernels *kernels)
+{
+    const struct vdb_rows *rows = scan->rows;
+    const bool halves = rows->element == VDB_ELEMENT_F16 || rows->element == VDB_ELEMENT_BF16;
+    const bool dot = rows->metric == VDB_METRIC_DOT;
+    scan->in_double = rows->element == VDB_ELEMENT_F32 || halves;
+    scan->wide_at_once = dot && rows->element == VDB_ELEMENT_F32;
+    scan->inner = dot && halves ? kernels->one[rows->element][VDB_METRIC_DOT] : NULL;
+    scan->block_rows = BLOCK_ROWS;
+    scan->query_square = 0;
+    scan->relative = 0;
+    scan->absolute = 0;
+    if (!scan->in_double) {
+        return;
+    }
+    vdb_wide_fill(&scan->wide, kernels->level);
+    scan->query_square = halves ? -vdb_wide_halves(rows->element, VDB_METRIC_DOT, scan->query, 0, scan->query,
+                                                   rows->dimension)
+                                : scan->wide.dot(scan->query, scan->query, rows->dimension);
+    if (!dot) {
+        vdb_exact_bound_kernel(rows->metric, rows->dimension, &scan->relative, &scan->absolute);
+    }
+    if (scan->inner != NULL) {
+        size_t fit = SQUARE_BYTES / rows->stride_bytes;
+        scan->block_rows = fit < 1 ? 1 : fit < BLOCK_ROWS ? fit : BLOCK_ROWS;
+    }
+}
+
+static vdb_status scan_begin(const struct vdb_rows *rows, const struct vdb_query *query, struct vdb_topk *topk,
+                             struct scan *scan, struct vdb_err *err)
+{
     assert(topk->k > 0 && rows->dimension > 0);
     assert(vdb_metric_fits(rows->element, rows->metric));
     assert(query->allow == NULL || query->allow->count >= rows->count);
@@ -195,36 +286,122 @@ static vdb_status search(const void *index, const struct vdb_rows *rows, const s
                            VDB_LIMIT_COLLECTION_POINTS_MAX);
     }
     const struct vdb_kernels *kernels = vdb_kernels_get();
-    struct scan scan;
-    scan.rows = rows;
-    scan.query = query->vector;
-    scan.allow = query->allow;
-    scan.many = kernels->many[rows->element][rows->metric];
-    scan.gather = kernels->gather[rows->element][rows->metric];
-    scan.topk = topk;
-    scan.in_double = rows->element == VDB_ELEMENT_F32;
-    scan.wide_at_once = scan.in_double && rows->metric == VDB_METRIC_DOT;
-    scan.query_square = 0;
-    scan.relative = 0;
-    scan.absolute = 0;
-    if (scan.in_double) {
-        vdb_wide_fill(&scan.wide, kernels->level);
-        scan.query_square = scan.wide.dot(query->vector, query->vector, rows->dimension);
-        if (!scan.wide_at_once) {
-            vdb_exact_bound_kernel(rows->metric, rows->dimension, &scan.relative, &scan.absolute);
-        }
-    }
-    scan.counters = (struct vdb_search_counters){0};
-    scan.waiting_count = 0;
-    if (query->allow == NULL) {
-        scan.counters.rows_visited = rows->count;
-        scan_whole(&scan, 0, rows->count);
-    } else {
-        scan_allowed(&scan);
-    }
+    scan->rows = rows;
+    scan->query = query->vector;
+    scan->allow = query->allow;
+    scan->many = kernels->many[rows->element][rows->metric];
+    scan->gather = kernels->gather[rows->element][rows->metric];
+    scan->topk = topk;
+    set_exactness(scan, kernels);
+    set_limit(scan);
+    scan->counters = (struct vdb_search_counters){0};
+    scan->waiting_count = 0;
+    return VDB_OK;
+}
+
+static void scan_end(const struct scan *scan, const struct vdb_query *query)
+{
     if (query->counters != NULL) {
-        query->counters->rows_visited += scan.counters.rows_visited;
-        query->counters->distances_computed += scan.counters.distances_computed;
+        query->counters->rows_visited += scan->counters.rows_visited;
+        query->counters->distances_computed += scan->counters.distances_computed;
+    }
+}
+
+static vdb_status search(const void *index, const struct vdb_rows *rows, const struct vdb_query *query,
+                         struct vdb_topk *topk, struct vdb_err *err)
+{
+    (void)index;
+    struct scan scan;
+    VDB_TRY(scan_begin(rows, query, topk, &scan, err));
+    scan_range(&scan, 0, rows->count);
+    scan_end(&scan, query);
+    return VDB_OK;
+}
+
+/* ---- Teams ---- */
+
+struct vdb_flat_team {
+    struct vdb_pool *pool;
+    size_t k_max;
+    struct vdb_topk *topks;       /* one for each thread */
+    struct scan *scans;           /* likewise */
+    struct vdb_candidate *memory; /* k_max for each */
+    size_t piece_rows;
+};
+
+vdb_status vdb_flat_team_create(unsigned threads, size_t k_max, struct vdb_flat_team **out, struct vdb_err *err)
+{
+    vdb_status status;
+    *out = NULL;
+    if (k_max > VDB_LIMIT_COLLECTION_POINTS_MAX) {
+        return vdb_err_set(err, VDB_LIMIT, "k: %zu is over the limit of %u", k_max,
+                           VDB_LIMIT_COLLECTION_POINTS_MAX);
+    }
+    struct vdb_flat_team *team = vdb_calloc(1, sizeof *team);
+    if (team == NULL) {
+        return vdb_err_no_memory(err, "a team of searching threads");
+    }
+    VDB_CHECK(vdb_pool_create(threads, &team->pool, err));
+    threads = vdb_pool_threads(team->pool);
+    team->k_max = k_max;
+    team->topks = vdb_calloc(threads, sizeof *team->topks);
+    team->scans = vdb_calloc(threads, sizeof *team->scans);
+    team->memory = vdb_calloc(k_max * threads, sizeof *team->memory);
+    if (team->topks == NULL || team->scans == NULL || team->memory == NULL) {
+        status = vdb_err_no_memory(err, "a team of searching threads");
+        goto cleanup;
+    }
+    *out = team;
+    team = NULL;
+cleanup:
+    vdb_flat_team_destroy(team);
+    return status;
+}
+
+void vdb_flat_team_destroy(struct vdb_flat_team *team)
+{
+    if (team == NULL) {
+        return;
+    }
+    vdb_pool_destroy(team->pool);
+    free(team->topks);
+    free(team->scans);
+    free(team->memory);
+    free(team);
+}
+
+unsigned vdb_flat_team_threads(const struct vdb_flat_team *team)
+{
+    return vdb_pool_threads(team->pool);
+}
+
+static void scan_piece(void *ctx, unsigned worker, size_t piece)
+{
+    struct vdb_flat_team *team = ctx;
+    struct scan *scan = &team->scans[worker];
+    size_t begin = piece * team->piece_rows;
+    size_t left = scan->rows->count - begin;
+    scan_range(scan, begin, begin + (left < team->piece_rows ? left : team->piece_rows));
+}
+
+vdb_status vdb_flat_team_search(struct vdb_flat_team *team, const struct vdb_rows *rows,
+                                const struct vdb_query *query, struct vdb_topk *topk, struct vdb_err *err)
+{
+    assert(topk->k <= team->k_max && topk->count == 0);
+    const unsigned threads = vdb_pool_threads(team->pool);
+    for (unsigned i = 0; i < threads; i++) {
+        team->topks[i] = *topk;
+        team->topks[i].heap = team->memory + i * team->k_max;
+        VDB_TRY(scan_begin(rows, query, &team->topks[i], &team->scans[i], err));
+    }
+    size_t words = PIECE_BYTES / WORD_ROWS / rows->stride_bytes;
+    team->piece_rows = (words > 0 ? words : 1) * WORD_ROWS;
+    vdb_pool_run(team->pool, (rows->count + team->piece_rows - 1) / team->piece_rows, scan_piece, team);
+    for (unsigned i = 0; i < threads; i++) {
+        for (size_t hit = 0; hit < team->topks[i].count; hit++) {
+            (void)vdb_topk_push(topk, team->topks[i].heap[hit].distance, team->topks[i].heap[hit].row);
+        }
+        scan_end(&team->scans[i], query);
     }
     return VDB_OK;
 }

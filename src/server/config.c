@@ -341,68 +341,66 @@ cleanup:
 
 /* ---- The command line ---- */
 
-/* One option at argv[*at]: its name without "=value" and its value, from behind "=" or from the next argument. */
-static vdb_status take_option(int argc, char *const *argv, int *at, struct vdb_str *name, const char **value,
-                              struct vdb_err *err)
+/* The value of the option at argv[*at], from behind "=" or from the next argument. */
+static vdb_status take_value(int argc, char *const *argv, int *at, const char **value, struct vdb_err *err)
 {
     const char *arg = argv[*at];
     const char *equals = strchr(arg, '=');
-    *name = (struct vdb_str){arg, equals != NULL ? (size_t)(equals - arg) : strlen(arg)};
     if (equals != NULL) {
         *value = equals + 1;
         return VDB_OK;
     }
-    if (*at + 1 >= argc) {
+    /* What looks like an option is not taken for a value; `--data=--port` says it in so many words. */
+    if (*at + 1 >= argc || strncmp(argv[*at + 1], "--", 2) == 0) {
         return vdb_err_set(err, VDB_INVALID, "%s: a value must follow", arg);
     }
     *value = argv[++*at];
     return VDB_OK;
 }
 
-static bool known_option(const char *arg)
+enum { OPTION_COUNT = sizeof options / sizeof options[0] };
+
+/* The option's place in the table; OPTION_COUNT for --config, OPTION_COUNT + 1 for what is none. */
+static size_t find_option(const char *arg)
 {
     struct vdb_str name = {arg, strcspn(arg, "=")};
-    if (vdb_str_is(name, "--config")) {
-        return true;
+    size_t i = 0;
+    while (i < OPTION_COUNT && !vdb_str_is(name, options[i].option)) {
+        i++;
     }
-    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
-        if (vdb_str_is(name, options[i].option)) {
-            return true;
-        }
-    }
-    return false;
+    return i < OPTION_COUNT || vdb_str_is(name, "--config") ? i : OPTION_COUNT + 1;
 }
 
 /* One walk over the arguments: the first takes --config alone (and --help, --version), the second the others. */
 static vdb_status walk(struct vdb_config *config, int argc, char *const *argv, bool first,
                        vdb_config_action *action, struct vdb_err *err)
 {
+    bool seen[OPTION_COUNT + 1] = {false};
     for (int at = 1; at < argc; at++) {
         if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "--version") == 0) {
             *action = strcmp(argv[at], "--help") == 0 ? VDB_CONFIG_HELP : VDB_CONFIG_VERSION;
             return VDB_OK;
         }
-        if (!known_option(argv[at])) {
+        size_t i = find_option(argv[at]);
+        if (i > OPTION_COUNT) {
             return vdb_err_set(err, VDB_INVALID, "unknown argument \"%.200s\"; see vecdb-server --help",
                                argv[at]);
         }
-        struct vdb_str name;
+        const char *name = i < OPTION_COUNT ? options[i].option : "--config";
         const char *value;
-        VDB_TRY(take_option(argc, argv, &at, &name, &value, err));
-        if (vdb_str_is(name, "--config")) {
-            if (first) {
-                VDB_TRY(vdb_config_load(config, value, err));
-            }
-            continue;
+        VDB_TRY(take_value(argc, argv, &at, &value, err));
+        if (seen[i]) {
+            return vdb_err_set(err, VDB_INVALID, "%s: given twice", name);
         }
-        for (size_t i = 0; i < sizeof options / sizeof options[0] && !first; i++) {
-            if (vdb_str_is(name, options[i].option)) {
-                vdb_status status = set_value(config, find_key(vdb_str_of(options[i].key)), vdb_str_of(value),
-                                              err);
-                if (status != VDB_OK) {
-                    return vdb_err_wrap(err, status, "%s", options[i].option);
-                }
-            }
+        seen[i] = true;
+        vdb_status status = VDB_OK;
+        if (i == OPTION_COUNT) {
+            VDB_TRY(first ? vdb_config_load(config, value, err) : VDB_OK);
+        } else if (!first) {
+            status = set_value(config, find_key(vdb_str_of(options[i].key)), vdb_str_of(value), err);
+        }
+        if (status != VDB_OK) {
+            return vdb_err_wrap(err, status, "%s", name);
         }
     }
     return VDB_OK;

@@ -94,6 +94,24 @@ def test_range(files, metric, radius):
     assert run.returncode == 0 and f"Query row 0: {answer['queries'][0]['count']:,} found" in run.stdout
 
 
+@pytest.mark.parametrize("metric", ["l2", "cosine", "dot", "l1"])
+def test_range_takes_in_its_own_edge(tmp_path, metric):
+    """Every distance that is printed, given back as --range, finds its row."""
+    rng = np.random.default_rng(16)
+    base, query = rng.integers(-3, 4, (60, 3), dtype=np.int8), np.ones((1, 3), np.int8)
+    base[(base == 0).all(axis=1)] = 1
+    np.save(tmp_path / "base.npy", base)
+    np.save(tmp_path / "query.npy", query)
+    words = ["--queries", tmp_path / "query.npy", "--metric", metric, "--no-naive"]
+    results = batch(tmp_path / "base.npy", *words, "--k", 60)["queries"][0]["results"]
+    distances = sorted({r["distance"] for r in results})
+    assert len(distances) > 10 and (metric != "l2" or 1.7320508075688772 in distances)
+    for edge in distances:
+        inside = [r["id"] for r in results if (r["distance"] >= edge if metric == "dot" else r["distance"] <= edge)]
+        answer = batch(tmp_path / "base.npy", *words, f"--range={edge!r}")
+        assert ids_of(answer) == [inside], edge
+
+
 def test_threads_and_blocks_change_nothing(files):
     folder, base, queries = files
     words = ["--queries", folder / "queries.npy", "--k", 30]
@@ -101,6 +119,11 @@ def test_threads_and_blocks_change_nothing(files):
     for threads in (1, 2, 5):
         answer = batch(folder / "base.npy", *words, "--threads", threads)
         assert ids_of(answer) == wanted and answer["performance"]["threads"] == threads
+    words[0] = "--query"  # each search by so many threads
+    for threads in (1, 2, 5):
+        answer = batch(folder / "base.npy", *words, "--threads", threads)
+        assert ids_of(answer) == wanted and answer["performance"]["threads"] == threads
+    assert batch(folder / "base.npy", *words)["performance"]["threads"] == 1
     limit = smallest_limit(folder / "base.npy", *words)
     for more in (0, 20000, 10**9):
         answer = batch(folder / "base.npy", *words, "--memory-limit", limit + more)
@@ -152,6 +175,11 @@ def test_hdf5_input(tmp_path):
         wanted = base.astype(dtype).astype(np.float32), queries.astype(dtype).astype(np.float32)
         answer = batch(tmp_path / "set.hdf5")
         assert answer["metric"] == "cosine"
+        name = f"f{np.dtype(dtype).itemsize * 8}"
+        assert (answer["dataset"]["type"], answer["query"]["type"]) == (name, name)
+        assert answer["computed_in"] == "f32"
+        report = vecdb("knn", "--dataset", tmp_path / "set.hdf5").stdout
+        assert report.count(f", {name} (computed in f32)\n") == (2 if name != "f32" else 0)
         check_answers(answer, "cosine", *wanted, 10, 1e-9)
         answer = batch(tmp_path / "set.hdf5:train", "--queries", f"{tmp_path}/set.hdf5:other", "--metric", "l2")
         check_answers(answer, "l2", wanted[0], queries[:3], 10, 1e-6)
@@ -189,22 +217,91 @@ def test_out_hdf5_round_trip(tmp_path, metric, limited):
         assert (file["train"][:] == base).all() and (file["test"][:] == queries).all()
         assert file["neighbors"][:].tolist() == wanted
         assert (np.diff(file["distances"][:], axis=1) >= 0).all()
+        rows, ids = queries.astype(np.float64)[:, None], base.astype(np.float64)[file["neighbors"][:]]
+        products = (rows * ids).sum(axis=2)
+        bench = {
+            "l2": np.linalg.norm(rows - ids, axis=2),
+            "cosine": 1 - products / np.linalg.norm(rows, axis=2) / np.linalg.norm(ids, axis=2),
+            "dot": -products,
+        }[metric]
+        assert file["distances"][:] == pytest.approx(bench, rel=1e-6, abs=1e-6)
+        assert file["neighbors"].dtype == np.int32 and file["distances"].dtype == np.float32
+        assert (file.attrs["type"], file.attrs["dimension"], file.attrs["point_type"]) == ("dense", 9, "float")
     assert ids_of(batch(tmp_path / "gt.hdf5", "--k", 5)) == wanted
 
 
+@pytest.mark.parametrize("metric", ["hamming", "jaccard"])
+def test_out_hdf5_of_bits(tmp_path, metric):
+    """ann-benchmarks' hamming distance is the share of the bits that differ."""
+    base, queries = np.random.default_rng(15).integers(0, 2, (2, 200, 61)).astype(bool)
+    with h5py.File(tmp_path / "in.hdf5", "w") as file:
+        file["train"], file["test"], file.attrs["distance"] = base, queries[:7], metric
+    wanted = batch(tmp_path / "in.hdf5", "--k", 5)
+    batch(tmp_path / "in.hdf5", "--k", 5, "--out", tmp_path / "gt.hdf5")
+    with h5py.File(tmp_path / "gt.hdf5") as file:
+        assert (file["train"][:] == base).all() and file["train"].dtype == bool
+        assert (file.attrs["distance"], file.attrs["dimension"], file.attrs["point_type"]) == (metric, 61, "bit")
+        pairs = queries[:7][:, None], base[file["neighbors"][:]]
+        differing = (pairs[0] ^ pairs[1]).mean(axis=2)
+        shared = 1 - (pairs[0] & pairs[1]).sum(axis=2) / (pairs[0] | pairs[1]).sum(axis=2)
+        assert file["distances"][:] == pytest.approx(differing if metric == "hamming" else shared, abs=1e-6)
+        assert file["neighbors"][:].tolist() == ids_of(wanted)
+    assert ids_of(batch(tmp_path / "gt.hdf5", "--k", 5)) == ids_of(wanted)
+
+
+def peak_bytes(*words):
+    """Runs vecdb knn: the peak of its memory, and that of its largest child (they read HDF5, one after the other)."""
+    process = subprocess.Popen([str(VECDB), "knn", *map(str, words)], stdout=subprocess.DEVNULL)
+    peaks = {}
+    while process.poll() is None:
+        for pid in {process.pid, *peaks}:
+            try:
+                status = pathlib.Path(f"/proc/{pid}/status").read_text()
+                children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            high = [int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM:")]
+            peaks[pid] = max([peaks.get(pid, 0), *high])
+            peaks.update({int(child): 0 for child in children.split() if int(child) not in peaks})
+        time.sleep(0.002)
+    assert process.returncode == 0
+    own = peaks.pop(process.pid)
+    return own, max(peaks.values(), default=0)
+
+
+@pytest.mark.skipif("asan" in str(VECDB), reason="the sanitizer's own memory is beyond all limits")
 def test_a_limit_holds(tmp_path):
     """64 MB of vectors under a limit of 48 MB: the process's peak stays below it."""
     np.save(tmp_path / "base.npy", make("f32", 250_000, 64, 10))
     np.save(tmp_path / "queries.npy", make("f32", 10, 64, 11))
-    code = (
-        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-    )
-    words = [VECDB, "knn", "--dataset", tmp_path / "base.npy", "--queries", tmp_path / "queries.npy"]
-    words += ["--memory-limit", "48M"]
-    peak = int(subprocess.check_output([sys.executable, "-c", code, *map(str, words)]))
-    if "asan" not in str(VECDB):
-        assert peak * 1024 < 48 << 20
+    words = ["--dataset", tmp_path / "base.npy", "--queries", tmp_path / "queries.npy"]
+    peak, child = peak_bytes(*words, "--memory-limit", "48M")
+    assert 20 << 20 < peak < 48 << 20 and child == 0
+
+
+@pytest.mark.skipif("asan" in str(VECDB), reason="the sanitizer's own memory is beyond all limits")
+def test_a_limit_holds_for_the_reader_too(tmp_path):
+    """Chunks of 32 MB that must be unpacked whole: the process that does so counts."""
+    np.save(tmp_path / "queries.npy", make("u8", 10, 128, 18))
+    with h5py.File(tmp_path / "set.h5", "w") as file:
+        data = np.tile(make("u8", 1 << 12, 128, 17), (192, 1))
+        file.create_dataset("train", data=data, chunks=(1 << 18, 128), compression="gzip", shuffle=True)
+    words = ["--dataset", tmp_path / "set.h5", "--queries", tmp_path / "queries.npy"]
+    limit = smallest_limit(tmp_path / "set.h5", *words[2:]) + (4 << 20)
+    peak, child = peak_bytes(*words, "--memory-limit", limit)
+    assert child > 32 << 20 and peak + child < limit
+
+
+@pytest.mark.skipif("asan" in str(VECDB), reason="the sanitizer's own memory is beyond all limits")
+def test_a_limit_holds_for_long_lists_of_many_threads(tmp_path):
+    """Few queries are cut into slices of the rows, each with lists of its own."""
+    np.save(tmp_path / "base.npy", make("u8", 300_000, 4, 19))
+    np.save(tmp_path / "queries.npy", make("u8", 32, 4, 20))
+    words = ["--dataset", tmp_path / "base.npy", "--queries", tmp_path / "queries.npy", "--k", 16384]
+    words += ["--threads", 8, "--out", tmp_path / "gt.npy"]
+    limit = smallest_limit(tmp_path / "base.npy", *words[2:]) + (2 << 20)
+    peak, _ = peak_bytes(*words, "--memory-limit", limit)
+    assert 32 * 16384 * 16 < peak < limit
 
 
 def test_k_beyond_the_set(files):
@@ -254,6 +351,20 @@ def test_out_does_not_overwrite_its_input(files):
     folder, base, _ = files
     words = ["--queries", folder / "queries.npy", "--out", folder / "base.npy"]
     refused(vecdb("knn", "--dataset", folder / "base.npy", *words), "would be overwritten")
+    # Under whatever name, and the file of distances too.
+    (folder / "link.npy").symlink_to("base.npy")
+    os.link(folder / "queries.npy", folder / "gt_dist.npy")
+    for out in (f"{folder}/./base.npy", folder / "link.npy", folder / "gt.npy"):
+        run = vecdb("knn", "--dataset", folder / "base.npy", "--queries", folder / "queries.npy", "--out", out)
+        refused(run, "--out is", "would be overwritten")
+    with h5py.File(folder / "set.h5", "w") as file:
+        file["train"], file["test"] = base, base[:2]
+    whole = (folder / "set.h5").read_bytes()
+    for dataset in (folder / "set.h5", f"{folder}/set.h5:train"):
+        refused(vecdb("knn", "--dataset", dataset, "--out", f"{folder}/./set.h5"), "would be overwritten")
+    assert (folder / "set.h5").read_bytes() == whole
+    (folder / "dir.npy").mkdir()
+    refused(vecdb("knn", "--dataset", folder / "set.h5", "--out", folder / "dir.npy"), "is no regular file")
     assert (np.load(folder / "base.npy") == base).all()
 
 
@@ -280,10 +391,24 @@ def test_bad_hdf5(tmp_path):
         file["away"] = h5py.ExternalLink("other.hdf5", "/train")
         file.create_group("group")
         file.create_dataset("unwritten", shape=(1 << 30, 4), dtype="f4", chunks=(64, 4))
+        file.create_dataset("half", shape=(100, 4), dtype="f4", chunks=(10, 4))[:20] = 1
+        file.create_dataset("holes", shape=(100, 4), dtype="f4", chunks=(10, 4), compression="gzip")[:20] = 1
+        file.create_dataset("broad", shape=(1 << 20, 512), dtype="u1", chunks=(1 << 20, 512))
+        file.create_dataset("lzf", data=good, compression="lzf")
+        file.create_dataset("scaled", data=np.ones((100, 4), np.int8), scaleoffset=3)
+        file.create_dataset("external", shape=(10, 4), dtype="f4", external=[("other.raw", 0, 160)])
+        layout = h5py.VirtualLayout((10, 4), "f4")
+        layout[:] = h5py.VirtualSource("other.h5", "train", (10, 4))
+        file.create_virtual_dataset("virtual", layout)
+        file["null"], file["scalar"] = h5py.Empty("f4"), np.float32(3)
     for name, (_, parts) in cases.items():
         refused(vecdb("knn", "--dataset", f"{path}:{name}"), "vecdb knn: --dataset", *parts)
     for name, part in [("missing", "no such data set"), ("soft", "link"), ("away", "link"), ("group", "no data set"),
-                       ("unwritten", "no values were ever written"), ("a/b", "no '/'")]:  # fmt: skip
+                       ("unwritten", "no values were ever written"), ("a/b", "no '/'"),
+                       ("half", "(100, 4), 1600 bytes; the file has"), ("holes", "10 chunks; 2 were ever written"),
+                       ("broad", "may hold 268435456 bytes together"), ("lzf", "filter number 32000; gzip"),
+                       ("scaled", "filter number 6"), ("external", "outside of this file"),
+                       ("virtual", "outside of this file"), ("null", "0 axes"), ("scalar", "0 axes")]:  # fmt: skip
         refused(vecdb("knn", "--dataset", f"{path}:{name}"), "set.hdf5", part)
     with h5py.File(path, "a") as file:
         del file["test"]
@@ -317,7 +442,8 @@ def test_a_file_that_changes_is_refused(tmp_path, ending):
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        run = vecdb("knn", "--dataset", path, "--queries", tmp_path / "queries.npy", "--memory-limit", "32M")
+        limit = "32M" if ending == "npy" else "50M"
+        run = vecdb("knn", "--dataset", path, "--queries", tmp_path / "queries.npy", "--memory-limit", limit)
     finally:
         stop.set()
         writer.join()
@@ -327,9 +453,7 @@ def test_a_file_that_changes_is_refused(tmp_path, ending):
 # ---- real data ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("level", ["scalar", "avx2", "avx512"])
-@pytest.mark.parametrize("name,metric,prefix", REAL)
-def test_real_data_gives_exactly_the_ground_truth(tmp_path, name, metric, prefix, level):
+def real_files(name, level):
     if not os.environ.get("VECDB_DATA"):
         pytest.skip("VECDB_DATA is not set")
     folder = pathlib.Path(os.environ["VECDB_DATA"]) / name
@@ -337,6 +461,13 @@ def test_real_data_gives_exactly_the_ground_truth(tmp_path, name, metric, prefix
         pytest.skip(f"no {name} in VECDB_DATA")
     if level not in levels():
         pytest.skip(f"this processor has no {level}")
+    return folder
+
+
+@pytest.mark.parametrize("level", ["scalar", "avx2", "avx512"])
+@pytest.mark.parametrize("name,metric,prefix", REAL)
+def test_real_data_gives_exactly_the_ground_truth(tmp_path, name, metric, prefix, level):
+    folder = real_files(name, level)
     truth, queries = np.load(folder / f"{prefix}_ids.npy"), np.load(folder / "queries.npy")
     if level == "scalar":  # slow: a sample
         truth, queries = truth[::50], queries[::50]
@@ -347,3 +478,21 @@ def test_real_data_gives_exactly_the_ground_truth(tmp_path, name, metric, prefix
     assert ids.shape == truth.shape
     differ = np.argwhere(ids != truth)
     assert len(differ) == 0, f"{len(differ)} ids differ, the first at query {differ[0][0]}, rank {differ[0][1]}"
+
+
+@pytest.mark.parametrize("level", ["scalar", "avx2", "avx512"])
+@pytest.mark.parametrize("name,metric,prefix", REAL)
+def test_single_searches_of_real_data_give_exactly_the_ground_truth(tmp_path, name, metric, prefix, level):
+    """One query after the other, on a sample spread over the file: by one thread, and each by two."""
+    folder = real_files(name, level)
+    truth, queries = np.load(folder / f"{prefix}_ids.npy"), np.load(folder / "queries.npy")
+    sample = np.linspace(0, len(queries) - 1, 10 if level == "scalar" else 50).astype(int)
+    np.save(tmp_path / "queries.npy", queries[sample])
+    words = ["--query", tmp_path / "queries.npy", "--metric", metric, "--k", truth.shape[1], "--no-naive"]
+    for threads in (1, 2) if level != "scalar" else (1,):
+        answer = batch(folder / "base.npy", *words, "--threads", threads, env={"VECDB_CPU": level})
+        assert answer["performance"]["kernels"] == level
+        ids = np.array(ids_of(answer))
+        assert ids.shape == truth[sample].shape
+        differ = np.argwhere(ids != truth[sample])
+        assert len(differ) == 0, f"{len(differ)} ids differ, the first at {sample[differ[0][0]]}, {differ[0][1]}"

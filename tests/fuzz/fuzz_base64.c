@@ -1,20 +1,14 @@
 // floor: base
 /* fuzz_base64.c: what decodes must encode to the very same text (so the decoder is strict: one text per value),
  * and every input, taken as bytes, must survive the way out and back. */
+#include "require.h"
+
 #include "base/base64.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
-#define REQUIRE(condition)                                                                                       \
-    do {                                                                                                         \
-        if (!(condition)) {                                                                                      \
-            fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition);                            \
-            abort();                                                                                             \
-        }                                                                                                        \
-    } while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {

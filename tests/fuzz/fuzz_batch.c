@@ -2,6 +2,8 @@
 /* fuzz_batch.c: any bytes as a write batch. What is read to its end must encode to the very same bytes (so no
  * byte is without meaning), and the memtable must agree: it stages exactly the batches that read, and shows what
  * they say. */
+#include "require.h"
+
 #include "base/limits.h"
 #include "storage/batch.h"
 #include "storage/idmap.h"
@@ -11,14 +13,6 @@
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
-#define REQUIRE(condition)                                                                                       \
-    do {                                                                                                         \
-        if (!(condition)) {                                                                                      \
-            fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition);                            \
-            abort();                                                                                             \
-        }                                                                                                        \
-    } while (0)
 
 enum { DIMENSION_MAX = 64 };
 

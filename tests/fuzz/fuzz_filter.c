@@ -2,6 +2,8 @@
 /* fuzz_filter.c: filter texts against the naive filter over jansson trees: both must accept the same expressions,
  * and those that are accepted must match the same of a few metadata documents. The input behind the first
  * newline, if there is one and it is a JSON object, is one more document. */
+#include "require.h"
+
 #include "base/json.h"
 #include "base/limits.h"
 #include "filter/filter.h"
@@ -11,14 +13,6 @@
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
-#define REQUIRE(condition)                                                                                       \
-    do {                                                                                                         \
-        if (!(condition)) {                                                                                      \
-            fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition);                            \
-            abort();                                                                                             \
-        }                                                                                                        \
-    } while (0)
 
 static const char *const documents[] = {
     "{}",

@@ -2,6 +2,8 @@
 /* fuzz_manifest.c: any bytes as a manifest of either kind. What decodes must encode to the very same bytes (F2 of
  * manifest.c) and satisfy the schema's rules. Since a checksum stops nearly every mutation, the input is tried a
  * second time with a right checksum put behind it. */
+#include "require.h"
+
 #include "base/crc32c.h"
 #include "storage/manifest.h"
 
@@ -9,14 +11,6 @@
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
-#define REQUIRE(condition)                                                                                       \
-    do {                                                                                                         \
-        if (!(condition)) {                                                                                      \
-            fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition);                            \
-            abort();                                                                                             \
-        }                                                                                                        \
-    } while (0)
 
 static void check(const char *text, size_t bytes)
 {

@@ -1,18 +1,13 @@
 /* fuzz_npy.c: any bytes as a .npy file. What is accepted must be borne out by the input's size, and usable. */
 // floor: data
+#include "require.h"
+
 #include "data/npy.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
-static void require(bool truth)
-{
-    if (!truth) {
-        abort();
-    }
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
@@ -22,21 +17,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     struct vdb_npy_header header;
     struct vdb_vectors vectors;
     vdb_status status = vdb_npy_read(&source, &vectors, &err);
-    require(vdb_npy_read_header(&source, &header, &err) == status);
+    REQUIRE(vdb_npy_read_header(&source, &header, &err) == status);
     if (status != VDB_OK) {
-        require(vectors.data == NULL && err.status == status && err.text[0] != '\0');
+        REQUIRE(vectors.data == NULL && err.status == status && err.text[0] != '\0');
         return 0;
     }
     size_t value_bytes = vectors.count * vdb_vectors_row_bytes(&vectors);
-    require(header.count == vectors.count && header.dimension == vectors.dimension &&
+    REQUIRE(header.count == vectors.count && header.dimension == vectors.dimension &&
             header.type == vectors.type);
-    require(header.data_offset + value_bytes == bytes);
-    require(memcmp(vectors.data, data + header.data_offset, value_bytes) == 0);
+    REQUIRE(header.data_offset + value_bytes == bytes);
+    REQUIRE(memcmp(vectors.data, data + header.data_offset, value_bytes) == 0);
     vdb_status finite = vdb_vectors_check_finite(&vectors, &err);
     status = vdb_vectors_to_f32(&vectors, &err);
-    require(status == VDB_OK || vectors.type == VDB_VECTORS_I32);
+    REQUIRE(status == VDB_OK || vectors.type == VDB_VECTORS_I32);
     /* Conversion neither makes nor loses a NaN or infinity. */
-    require(vdb_vectors_check_finite(&vectors, &err) == finite);
+    REQUIRE(vdb_vectors_check_finite(&vectors, &err) == finite);
     vdb_vectors_fini(&vectors);
     return 0;
 }

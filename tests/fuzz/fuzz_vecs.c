@@ -1,19 +1,14 @@
 /* fuzz_vecs.c: any bytes as a .fvecs, .bvecs or .ivecs file (the first byte chooses). An accepted file must
  * consist of whole rows of one dimension, and its values must come out as they lie in it. */
 // floor: data
+#include "require.h"
+
 #include "data/vecs.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
-static void require(bool truth)
-{
-    if (!truth) {
-        abort();
-    }
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
@@ -30,15 +25,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     struct vdb_vectors vectors;
     vdb_status status = vdb_vecs_read(&source, type, &vectors, &err);
     if (status != VDB_OK) {
-        require(vectors.data == NULL && err.status == status && err.text[0] != '\0');
+        REQUIRE(vectors.data == NULL && err.status == status && err.text[0] != '\0');
         return 0;
     }
     size_t row_bytes = vdb_vectors_row_bytes(&vectors);
-    require(vectors.type == type && vectors.count >= 1 && vectors.count * (4 + row_bytes) == bytes);
+    REQUIRE(vectors.type == type && vectors.count >= 1 && vectors.count * (4 + row_bytes) == bytes);
     for (size_t row = 0; row < vectors.count; row++) {
         const uint8_t *in = data + row * (4 + row_bytes);
-        require(vdb_load_u32(in) == vectors.dimension);
-        require(memcmp(vdb_vectors_row(&vectors, row), in + 4, row_bytes) == 0);
+        REQUIRE(vdb_load_u32(in) == vectors.dimension);
+        REQUIRE(memcmp(vdb_vectors_row(&vectors, row), in + 4, row_bytes) == 0);
     }
     vdb_vectors_fini(&vectors);
     return 0;

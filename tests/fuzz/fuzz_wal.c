@@ -3,6 +3,8 @@
  * it is, and with its checksums set right (lengths cut to what is there), which lets mutated fields through to
  * the walk. Payloads are read as batches. What the walk says must hold: the good part, taken alone, walks clean
  * to the same end; a record that it accepts vouches for nothing past itself; damage comes with its proof. */
+#include "require.h"
+
 #include "storage/batch.h"
 #include "storage/wal_format.h"
 
@@ -10,14 +12,6 @@
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
-#define REQUIRE(condition)                                                                                       \
-    do {                                                                                                         \
-        if (!(condition)) {                                                                                      \
-            fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition);                            \
-            abort();                                                                                             \
-        }                                                                                                        \
-    } while (0)
 
 /* Offsets that docs/format.md fixes. */
 enum { HEADER_CRC = 60, RECORD_DURABLE = 32 };

@@ -23,6 +23,7 @@ class Entry:
     exact: bool = False
     build: dict[str, Any] = dataclasses.field(default_factory=dict)
     sweep: tuple[dict[str, Any], ...] = ({},)
+    at_least_k: str = ""  # the parameter of the sweep that may not be below k, for graphs
     element: str = "f32"  # what the rows are made of: "u8" takes part only where the data are u8
     one_by_one: bool = False  # answers a query at a time: gets fewer of them where a scan is slow
     folder: str = ""  # of build/venv-bench/peers, in front of the shared packages
@@ -57,22 +58,30 @@ _EXACT = [
 
 _APPROXIMATE = [
     Entry("hnswlib-native", "hnswlib_adapters", "Hnsw", "hnswlib", build=GRAPH, sweep=_sweep("ef", *EF),
-          folder="hnswlib-native"),
-    Entry("hnswlib", "hnswlib_adapters", "Hnsw", "hnswlib", build=GRAPH, sweep=_sweep("ef", *EF)),
-    Entry("faiss-hnsw", "faiss_adapters", "Hnsw", "faiss-cpu", build=GRAPH, sweep=_sweep("ef", *EF)),
+          at_least_k="ef", folder="hnswlib-native"),
+    Entry("hnswlib", "hnswlib_adapters", "Hnsw", "hnswlib", build=GRAPH, sweep=_sweep("ef", *EF), at_least_k="ef"),
+    Entry("faiss-hnsw", "faiss_adapters", "Hnsw", "faiss-cpu", build=GRAPH, sweep=_sweep("ef", *EF), at_least_k="ef"),
     Entry("faiss-ivf", "faiss_adapters", "Ivf", "faiss-cpu", sweep=_sweep("nprobe", *NPROBE)),
     Entry("faiss-ivfpqfs", "faiss_adapters", "IvfPqFastScan", "faiss-cpu",
           sweep=tuple({"nprobe": n, "refine": r} for n in NPROBE for r in (4, 16))),
-    Entry("usearch", "usearch_adapters", "Hnsw", "usearch", build=GRAPH, sweep=_sweep("ef", *EF)),
-    Entry("voyager", "voyager_adapter", "Hnsw", "voyager", build=GRAPH, sweep=_sweep("ef", *EF)),
+    Entry("usearch", "usearch_adapters", "Hnsw", "usearch", build=GRAPH, sweep=_sweep("ef", *EF), at_least_k="ef"),
+    Entry("voyager", "voyager_adapter", "Hnsw", "voyager", build=GRAPH, sweep=_sweep("ef", *EF), at_least_k="ef"),
     Entry("scann", "scann_adapters", "Tree", "scann",
           sweep=tuple({"leaves": n, "reorder": r} for n in NPROBE for r in (4, 16))),
     Entry("ngt-anng", "ngt_adapter", "Anng", "ngt",
           sweep=_sweep("epsilon", 0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3)),
     Entry("diskann", "diskann_adapter", "Memory", "diskannpy", build={"degree": 32, "complexity": 100},
-          sweep=_sweep("complexity", *EF), folder="diskannpy"),
+          sweep=_sweep("complexity", *EF), at_least_k="complexity", folder="diskannpy"),
     Entry("svs-vamana", "svs_adapters", "Vamana", "scalable-vs", build={"degree": 32, "complexity": 100},
-          sweep=_sweep("window", *EF)),
+          sweep=_sweep("window", *EF), at_least_k="window"),
+    Entry("rabitq-symqg", "rabitq_adapters", "Symqg", "rabitqlib", build={"degree": 32, "ef_construction": 200},
+          sweep=_sweep("ef", *EF), at_least_k="ef"),
+    Entry("rabitq-ivf", "rabitq_adapters", "Ivf", "rabitqlib", sweep=_sweep("nprobe", *NPROBE)),
+    Entry("vsag", "vsag_adapter", "HGraph", "pyvsag", build={"degree": 32, "ef_construction": 200},
+          sweep=_sweep("ef", *EF), at_least_k="ef"),
+    Entry("nmslib", "nmslib_adapter", "Hnsw", "nmslib", build=GRAPH, sweep=_sweep("ef", *EF), at_least_k="ef"),
+    Entry("pynndescent", "pynndescent_adapter", "Descent", "pynndescent", build={"neighbors": 30},
+          sweep=_sweep("epsilon", 0.0, 0.02, 0.05, 0.08, 0.12, 0.16, 0.2, 0.3)),
     Entry("annoy", "annoy_adapter", "Trees", "annoy", build={"trees": 50},
           sweep=_sweep("search_k", 500, 1000, 2000, 5000, 10000, 20000, 50000)),
 ]

@@ -13,6 +13,7 @@ from bench.ann.adapters.base import Adapter, Unsupported
 ELEMENTS = {"float32": 0, "uint8": 1, "int8": 2}  # pinned in src/base/element.h
 METRICS = {"l2": 0, "cosine": 1, "dot": 2}
 NO_ROW = 0xFFFFFFFF
+READ_LOOPS = ("plain", "ahead", "streams")  # enum vecdb_bench_loop
 ERROR_BYTES = 1024
 
 
@@ -77,14 +78,14 @@ def search(library: ctypes.CDLL, function: str, rows: np.ndarray, queries: np.nd
     return out, buffer.value.decode(errors="replace")
 
 
-def read_seconds(library: ctypes.CDLL, data: np.ndarray, threads: int, repeats: int) -> list[float]:
-    """Seconds of each of `repeats` plain reads over data."""
-    seconds = (ctypes.c_double * repeats)()
+def read_seconds(library: ctypes.CDLL, data: np.ndarray, threads: int, repeats: int) -> dict[str, list[float]]:
+    """Seconds of each of `repeats` reads over data, by every loop there is."""
+    seconds = (ctypes.c_double * (repeats * len(READ_LOOPS)))()
     buffer = ctypes.create_string_buffer(ERROR_BYTES)
     error = Text(ctypes.cast(buffer, ctypes.c_char_p), ERROR_BYTES)
     if library.vecdb_bench_read(data.ctypes.data, data.nbytes, threads, repeats, seconds, error) != 0:
         raise RuntimeError(buffer.value.decode(errors="replace"))
-    return list(seconds)
+    return {name: list(seconds[i * repeats:(i + 1) * repeats]) for i, name in enumerate(READ_LOOPS)}
 
 
 def aligned_copy(data: np.ndarray, dtype: Any) -> np.ndarray:

@@ -149,7 +149,8 @@ INLINE __m256 to_float(__m256i sums, bool is_signed)
     return _mm256_fmadd_ps(high, _mm256_set1_ps(65536.0f), low);
 }
 
-INLINE bool run_int(const struct vdb_gemm_tile *tile, struct vdb_gemm_out *out, bool is_signed)
+/* The tile's products, into out->dots; nothing has passed. */
+INLINE void multiply_int(const struct vdb_gemm_tile *tile, struct vdb_gemm_out *out, bool is_signed)
 {
     _Alignas(32) int16_t rows[BLOCK_ROWS * CHUNK];
     memset(out->dots.u32, 0, sizeof out->dots.u32);
@@ -167,6 +168,11 @@ INLINE bool run_int(const struct vdb_gemm_tile *tile, struct vdb_gemm_out *out, 
             }
         }
     }
+}
+
+INLINE bool run_int(const struct vdb_gemm_tile *tile, struct vdb_gemm_out *out, bool is_signed)
+{
+    multiply_int(tile, out, is_signed);
     for (size_t r = 0; r < VDB_GEMM_ROWS; r++) {
         for (size_t lane = 0; lane < VDB_GEMM_LANES; lane += WIDTH) {
             __m256i sums = _mm256_load_si256((const __m256i *)(out->dots.u32[r] + lane));
@@ -186,6 +192,24 @@ static bool run_i8(const struct vdb_gemm_tile *tile, struct vdb_gemm_out *out)
     return run_int(tile, out, true);
 }
 
+static bool run_low(const struct vdb_gemm_tile *tile, struct vdb_gemm_out *out)
+{
+    multiply_int(tile, out, true);
+    for (size_t r = 0; r < VDB_GEMM_ROWS; r++) {
+        const __m256 bias = _mm256_set1_ps(tile->bias[r]);
+        for (size_t lane = 0; lane < VDB_GEMM_LANES; lane += WIDTH) {
+            __m256 left = _mm256_cvtepi32_ps(_mm256_load_si256((const __m256i *)(out->dots.u32[r] + lane)));
+            left = _mm256_mul_ps(left, _mm256_load_ps(tile->lane_scale + lane));
+            left = _mm256_fmadd_ps(left, _mm256_set1_ps(tile->scale[r]), _mm256_load_ps(tile->limit + lane));
+            left = _mm256_fmadd_ps(_mm256_load_ps(tile->gain + lane), _mm256_set1_ps(tile->norm[r]), left);
+            left = _mm256_fmadd_ps(_mm256_load_ps(tile->lane_length + lane), _mm256_set1_ps(tile->residual[r]),
+                                   left);
+            out->passed[r] |= (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(left, bias, _CMP_NLT_UQ)) << lane;
+        }
+    }
+    return any_passed(out);
+}
+
 void vdb_gemm_avx2(struct vdb_gemm *table)
 {
     table->kernels[VDB_ELEMENT_F32] = (struct vdb_gemm_kernel){run_f32, vdb_gemm_panel_bytes_f32,
@@ -194,6 +218,7 @@ void vdb_gemm_avx2(struct vdb_gemm *table)
                                                               vdb_gemm_pack_u8_int16, "avx2"};
     table->kernels[VDB_ELEMENT_I8] = (struct vdb_gemm_kernel){run_i8, vdb_gemm_panel_bytes_int16,
                                                               vdb_gemm_pack_i8_int16, "avx2"};
+    table->low = (struct vdb_gemm_kernel){run_low, vdb_gemm_panel_bytes_int16, vdb_gemm_pack_i8_int16, "avx2"};
 }
 
 #endif

@@ -7,7 +7,9 @@
 #include "distance/gemm.h"
 
 #if defined(__x86_64__)
+#include <float.h>
 #include <immintrin.h>
+#include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
 #if defined(__clang__)
@@ -87,8 +89,84 @@ static bool run_f32(const struct vdb_gemm_tile *tile, struct vdb_gemm_out *out)
     return any != 0;
 }
 
+bool vdb_gemm_test_low_avx512(const struct vdb_gemm_tile *tile, struct vdb_gemm_out *out)
+{
+    uint32_t any = 0;
+    for (size_t r = 0; r < VDB_GEMM_ROWS; r++) {
+        uint32_t passed = 0;
+        for (size_t j = 0; j < REGISTERS; j++) {
+            __m512 left = _mm512_cvtepi32_ps(_mm512_load_si512(out->dots.i32[r] + j * WIDTH));
+            left = _mm512_mul_ps(left, _mm512_load_ps(tile->lane_scale + j * WIDTH));
+            left = _mm512_fmadd_ps(left, _mm512_set1_ps(tile->scale[r]), _mm512_load_ps(tile->limit + j * WIDTH));
+            left = _mm512_fmadd_ps(_mm512_load_ps(tile->gain + j * WIDTH), _mm512_set1_ps(tile->norm[r]), left);
+            left = _mm512_fmadd_ps(_mm512_load_ps(tile->lane_length + j * WIDTH),
+                                   _mm512_set1_ps(tile->residual[r]), left);
+            passed |= (uint32_t)_mm512_cmp_ps_mask(left, _mm512_set1_ps(tile->bias[r]), _CMP_NLT_UQ)
+                      << (j * WIDTH);
+        }
+        out->passed[r] = passed;
+        any |= passed;
+    }
+    return any != 0;
+}
+
+/* ---- Codes ---- */
+
+enum { DOUBLES = 8 };
+
+INLINE __m512d element(const float *vector, const double *centre, __mmask8 mask, __m512d factor)
+{
+    return _mm512_fmsub_pd(_mm512_cvtps_pd(_mm256_maskz_loadu_ps(mask, vector)), factor,
+                           _mm512_maskz_loadu_pd(mask, centre));
+}
+
+INLINE __mmask8 mask_of(size_t left)
+{
+    return (__mmask8)(left >= DOUBLES ? 0xff : (1u << left) - 1);
+}
+
+static void quantise(const float *vector, double factor, const double *centre, size_t dimension, float step,
+                     size_t padded, int8_t *codes, struct vdb_gemm_codes *out)
+{
+    const __m512d factors = _mm512_set1_pd(factor);
+    __m512d square = _mm512_setzero_pd();
+    __m512d residual = square;
+    __m512d centre_dot = square;
+    __m256i sum = _mm256_setzero_si256();
+    out->scale = step;
+    if (step == 0) {
+        __m512d most = _mm512_setzero_pd();
+        for (size_t i = 0; i < dimension; i += DOUBLES) {
+            __m512d x = element(vector + i, centre + i, mask_of(dimension - i), factors);
+            most = _mm512_max_pd(_mm512_abs_pd(x), most);
+        }
+        out->scale = (float)(_mm512_reduce_max_pd(most) / 127);
+    }
+    const double wide_scale = (double)out->scale;
+    const __m512d scale = _mm512_set1_pd(wide_scale);
+    const __m512d inverse = _mm512_set1_pd(wide_scale > 0 && wide_scale <= (double)FLT_MAX ? 1 / wide_scale : 0);
+    for (size_t i = 0; i < dimension; i += DOUBLES) {
+        __mmask8 mask = mask_of(dimension - i);
+        __m512d x = element(vector + i, centre + i, mask, factors);
+        __m256i code = _mm512_cvtpd_epi32(_mm512_mul_pd(x, inverse));
+        code = _mm256_max_epi32(_mm256_min_epi32(code, _mm256_set1_epi32(127)), _mm256_set1_epi32(-128));
+        _mm256_mask_cvtepi32_storeu_epi8(codes + i, mask, code);
+        __m512d rest = _mm512_fnmadd_pd(_mm512_cvtepi32_pd(code), scale, x);
+        sum = _mm256_add_epi32(sum, code);
+        square = _mm512_fmadd_pd(x, x, square);
+        residual = _mm512_fmadd_pd(rest, rest, residual);
+        centre_dot = _mm512_fmadd_pd(x, _mm512_maskz_loadu_pd(mask, centre + i), centre_dot);
+    }
+    out->square = _mm512_reduce_add_pd(square);
+    out->residual = _mm512_reduce_add_pd(residual);
+    out->centre_dot = _mm512_reduce_add_pd(centre_dot);
+    out->sum = _mm512_reduce_add_epi32(_mm512_zextsi256_si512(sum));
+    memset(codes + dimension, 0, padded - dimension);
+}
+
 void vdb_gemm_avx512(struct vdb_gemm *table)
 {
+    table->quantise = quantise;
     table->kernels[VDB_ELEMENT_F32] = (struct vdb_gemm_kernel){run_f32, vdb_gemm_panel_bytes_f32,
                                                                vdb_gemm_pack_f32, "avx512"};
 }

@@ -56,12 +56,11 @@ INLINE void step_tail(__m512i sums[VDB_GEMM_ROWS][REGISTERS], const char *panel,
     step(sums, panel, copies, GROUP, 0, is_signed);
 }
 
-INLINE bool run_int(const struct vdb_gemm_tile *tile, struct vdb_gemm_out *out, bool is_signed)
+INLINE void multiply(const struct vdb_gemm_tile *tile, __m512i sums[VDB_GEMM_ROWS][REGISTERS], bool is_signed)
 {
     const size_t stride = tile->stride_bytes;
     const char *panel = tile->panel;
     const char *base[4];
-    __m512i sums[VDB_GEMM_ROWS][REGISTERS];
     UNROLL for (size_t r = 0; r < VDB_GEMM_ROWS; r++)
     {
         sums[r][0] = _mm512_set1_epi32(tile->correction[r]);
@@ -94,6 +93,12 @@ INLINE bool run_int(const struct vdb_gemm_tile *tile, struct vdb_gemm_out *out, 
     if (i < tile->dimension) {
         step_tail(sums, panel, base, stride, tile->dimension - i, is_signed);
     }
+}
+
+INLINE bool run_int(const struct vdb_gemm_tile *tile, struct vdb_gemm_out *out, bool is_signed)
+{
+    __m512i sums[VDB_GEMM_ROWS][REGISTERS];
+    multiply(tile, sums, is_signed);
     uint32_t any = 0;
     UNROLL for (size_t r = 0; r < VDB_GEMM_ROWS; r++)
     {
@@ -124,12 +129,41 @@ static bool run_i8(const struct vdb_gemm_tile *tile, struct vdb_gemm_out *out)
     return run_int(tile, out, true);
 }
 
+/* Rows and queries are codes, signed like i8. Products stay in registers. */
+static bool run_low(const struct vdb_gemm_tile *tile, struct vdb_gemm_out *out)
+{
+    __m512i sums[VDB_GEMM_ROWS][REGISTERS];
+    uint32_t any = 0;
+    multiply(tile, sums, true);
+    UNROLL for (size_t r = 0; r < VDB_GEMM_ROWS; r++)
+    {
+        const __m512 scale = _mm512_set1_ps(tile->scale[r]);
+        const __m512 norm = _mm512_set1_ps(tile->norm[r]);
+        const __m512 residual = _mm512_set1_ps(tile->residual[r]);
+        const __m512 bias = _mm512_set1_ps(tile->bias[r]);
+        uint32_t passed = 0;
+        UNROLL for (size_t j = 0; j < REGISTERS; j++)
+        {
+            __m512 left = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[r][j]),
+                                        _mm512_load_ps(tile->lane_scale + j * WIDTH));
+            left = _mm512_fmadd_ps(left, scale, _mm512_load_ps(tile->limit + j * WIDTH));
+            left = _mm512_fmadd_ps(norm, _mm512_load_ps(tile->gain + j * WIDTH), left);
+            left = _mm512_fmadd_ps(residual, _mm512_load_ps(tile->lane_length + j * WIDTH), left);
+            passed |= (uint32_t)_mm512_cmp_ps_mask(left, bias, _CMP_NLT_UQ) << (j * WIDTH);
+        }
+        out->passed[r] = passed;
+        any |= passed;
+    }
+    return any != 0;
+}
+
 void vdb_gemm_avx512vnni(struct vdb_gemm *table)
 {
     table->kernels[VDB_ELEMENT_U8] = (struct vdb_gemm_kernel){run_u8, vdb_gemm_panel_bytes_int8,
                                                               vdb_gemm_pack_int8, "avx512-vnni"};
     table->kernels[VDB_ELEMENT_I8] = (struct vdb_gemm_kernel){run_i8, vdb_gemm_panel_bytes_int8,
                                                               vdb_gemm_pack_int8, "avx512-vnni"};
+    table->low = (struct vdb_gemm_kernel){run_low, vdb_gemm_panel_bytes_int8, vdb_gemm_pack_int8, "avx512-vnni"};
 }
 
 #endif

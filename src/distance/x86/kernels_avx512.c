@@ -108,6 +108,7 @@ INLINE void sum_float(float_load *load, vdb_element element, float_step *step, v
         {
             __m512 b = load(at(rows, stride_bytes, r, i * width), dimension - i);
             sums[r][0] = step(sums[r][0], a, b);
+            prefetch(ahead, row_count, r, i * width, F32_LANES * width);
         }
     }
     UNROLL for (size_t r = 0; r < row_count; r++)
@@ -159,6 +160,7 @@ INLINE void cosine_float(float_load *load, vdb_element element, const void *quer
             __m512 b = load(at(rows, stride_bytes, r, i * width), dimension - i);
             dot[r][0] = _mm512_fmadd_ps(a, b, dot[r][0]);
             bb[r][0] = _mm512_fmadd_ps(b, b, bb[r][0]);
+            prefetch(ahead, row_count, r, i * width, F32_LANES * width);
         }
     }
     float query_square = reduce_f32(_mm512_add_ps(aa[0], aa[1]));

@@ -1,18 +1,13 @@
 /* wide_avx2.c: the double kernels in AVX2: four registers of four lanes, in the order that wide.h fixes. The tail
  * goes through zero-filled copies: its missing elements add nothing. Products are not fused: -ffp-contract=off.
+ * dot_many prefetches by R1 of kernels_rows.h.
  */
+#include "distance/kernels_rows.h"
 #include "distance/wide.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #include <string.h>
-
-#define INLINE static inline __attribute__((always_inline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
 
 enum { LANES = 4, REGISTERS = VDB_WIDE_LANES / LANES };
 
@@ -43,7 +38,7 @@ INLINE void step(wide_term *term, __m256d sums[REGISTERS], const float *a, const
     }
 }
 
-INLINE double sum(wide_term *term, const float *a, const float *b, size_t dimension)
+INLINE double sum(wide_term *term, const float *a, const float *b, const char *ahead, size_t dimension)
 {
     __m256d sums[REGISTERS];
     UNROLL for (size_t j = 0; j < REGISTERS; j++)
@@ -53,8 +48,10 @@ INLINE double sum(wide_term *term, const float *a, const float *b, size_t dimens
     size_t i = 0;
     for (; i + VDB_WIDE_LANES <= dimension; i += VDB_WIDE_LANES) {
         step(term, sums, a + i, b + i);
+        prefetch(ahead, 1, 0, i * sizeof *b, VDB_WIDE_LANES * sizeof *b);
     }
     if (i < dimension) {
+        prefetch(ahead, 1, 0, i * sizeof *b, VDB_WIDE_LANES * sizeof *b);
         float tail_a[VDB_WIDE_LANES] = {0};
         float tail_b[VDB_WIDE_LANES] = {0};
         memcpy(tail_a, a + i, (dimension - i) * sizeof *a);
@@ -68,22 +65,33 @@ INLINE double sum(wide_term *term, const float *a, const float *b, size_t dimens
 
 static double l2(const float *a, const float *b, size_t dimension)
 {
-    return sum(l2_term, a, b, dimension);
+    return sum(l2_term, a, b, NULL, dimension);
 }
 
 static double dot(const float *a, const float *b, size_t dimension)
 {
-    return sum(dot_term, a, b, dimension);
+    return sum(dot_term, a, b, NULL, dimension);
 }
 
 static double l1(const float *a, const float *b, size_t dimension)
 {
-    return sum(l1_term, a, b, dimension);
+    return sum(l1_term, a, b, NULL, dimension);
+}
+
+static void dot_many(const float *query, const void *rows, size_t stride_bytes, size_t count, size_t dimension,
+                     double *out)
+{
+    const size_t ahead = ahead_bytes(stride_bytes);
+    for (size_t i = 0; i < count; i++) {
+        const char *row = at(rows, stride_bytes, i, 0);
+        out[i] = sum(dot_term, query, (const void *)row,
+                     ahead_of(row, stride_bytes, (count - i) * stride_bytes, ahead), dimension);
+    }
 }
 
 void vdb_wide_avx2(struct vdb_wide *table)
 {
-    *table = (struct vdb_wide){.l2 = l2, .dot = dot, .l1 = l1};
+    *table = (struct vdb_wide){.l2 = l2, .dot = dot, .l1 = l1, .dot_many = dot_many};
 }
 
 #endif

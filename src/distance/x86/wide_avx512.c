@@ -1,12 +1,12 @@
 /* wide_avx512.c: the double kernels in AVX-512: lanes 0 to 7 in one register, 8 to 15 in the other, so that every
  * lane takes its elements in the order that wide.h fixes. The tail is masked: its missing elements add nothing.
+ * dot_many prefetches by R1 of kernels_rows.h.
  */
+#include "distance/kernels_rows.h"
 #include "distance/wide.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
-
-#define INLINE static inline __attribute__((always_inline))
 
 typedef __m512d wide_term(__m512d a, __m512d b);
 
@@ -35,7 +35,7 @@ INLINE double reduce(__m512d low, __m512d high)
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
 
-INLINE double sum(wide_term *term, const float *a, const float *b, size_t dimension)
+INLINE double sum(wide_term *term, const float *a, const float *b, const char *ahead, size_t dimension)
 {
     __m512d low = _mm512_setzero_pd();
     __m512d high = _mm512_setzero_pd();
@@ -45,8 +45,10 @@ INLINE double sum(wide_term *term, const float *a, const float *b, size_t dimens
             low, term(_mm512_cvtps_pd(_mm256_loadu_ps(a + i)), _mm512_cvtps_pd(_mm256_loadu_ps(b + i))));
         high = _mm512_add_pd(
             high, term(_mm512_cvtps_pd(_mm256_loadu_ps(a + i + 8)), _mm512_cvtps_pd(_mm256_loadu_ps(b + i + 8))));
+        prefetch(ahead, 1, 0, i * sizeof *b, VDB_WIDE_LANES * sizeof *b);
     }
     if (i < dimension) {
+        prefetch(ahead, 1, 0, i * sizeof *b, VDB_WIDE_LANES * sizeof *b);
         unsigned mask = (1u << (dimension - i)) - 1;
         __mmask8 m0 = (__mmask8)mask;
         __mmask8 m1 = (__mmask8)(mask >> 8);
@@ -60,22 +62,33 @@ INLINE double sum(wide_term *term, const float *a, const float *b, size_t dimens
 
 static double l2(const float *a, const float *b, size_t dimension)
 {
-    return sum(l2_term, a, b, dimension);
+    return sum(l2_term, a, b, NULL, dimension);
 }
 
 static double dot(const float *a, const float *b, size_t dimension)
 {
-    return sum(dot_term, a, b, dimension);
+    return sum(dot_term, a, b, NULL, dimension);
 }
 
 static double l1(const float *a, const float *b, size_t dimension)
 {
-    return sum(l1_term, a, b, dimension);
+    return sum(l1_term, a, b, NULL, dimension);
+}
+
+static void dot_many(const float *query, const void *rows, size_t stride_bytes, size_t count, size_t dimension,
+                     double *out)
+{
+    const size_t ahead = ahead_bytes(stride_bytes);
+    for (size_t i = 0; i < count; i++) {
+        const char *row = at(rows, stride_bytes, i, 0);
+        out[i] = sum(dot_term, query, (const void *)row,
+                     ahead_of(row, stride_bytes, (count - i) * stride_bytes, ahead), dimension);
+    }
 }
 
 void vdb_wide_avx512(struct vdb_wide *table)
 {
-    *table = (struct vdb_wide){.l2 = l2, .dot = dot, .l1 = l1};
+    *table = (struct vdb_wide){.l2 = l2, .dot = dot, .l1 = l1, .dot_many = dot_many};
 }
 
 #endif

@@ -43,11 +43,14 @@ enum fill {
     FILL_HUGE,   /* squares overflow f32 */
     FILL_MIXED,  /* rows of every magnitude, zero vectors among them */
     FILL_OFFSET, /* far from the origin, close to each other */
+    FILL_WHOLE,  /* whole numbers 0 to 255: 8-bit codes lose nothing */
+    FILL_STRAY,  /* the same, and now and then one that breaks the rule */
+    FILL_SPIKES, /* one element dwarfs the others: 8-bit codes lose nearly everything */
     FILL_COUNT
 };
 
-static const char *const fill_names[FILL_COUNT] = {"normal",   "small", "near ties", "tiny",
-                                                   "denormal", "huge",  "mixed",     "offset"};
+static const char *const fill_names[FILL_COUNT] = {"normal", "small",  "near ties", "tiny",  "denormal", "huge",
+                                                   "mixed",  "offset", "whole",     "stray", "spikes"};
 
 struct data {
     size_t row_count, query_count, dimension, stride_bytes;
@@ -77,6 +80,15 @@ static float float_of(enum fill fill, const float *centre, size_t i, float magni
         return x * magnitude;
     case FILL_OFFSET:
         return 1000 + x * 0.01f;
+    case FILL_STRAY:
+        if (vdb_rng_below(&rng, 400) == 0) {
+            return x * 1000;
+        }
+        return (float)vdb_rng_below(&rng, 256);
+    case FILL_WHOLE:
+        return (float)vdb_rng_below(&rng, 256);
+    case FILL_SPIKES:
+        return i == 1 ? x * 1e4f : x;
     default:
         return x;
     }
@@ -261,10 +273,11 @@ static void expect(const struct data *data, const struct vdb_exact *exact, const
             if (got[i].row != want[i].row || got[i].distance != want[i].distance) {
                 fail_msg("query %zu of %zu, place %zu of %zu: row %" PRIu32 " at %.17g, want row %" PRIu32
                          " at %.17g (%zu rows, dimension %zu, %s, %s, fill %s, %u threads, seed %" PRIu64
-                         "; VDB_TEST_SEED repeats it)",
+                         ", plan %d; VDB_TEST_SEED repeats it)",
                          q, data->query_count, i, count, got[i].row, got[i].distance, want[i].row,
                          want[i].distance, data->row_count, data->dimension, vdb_element_name(data->element),
-                         vdb_metric_name(data->metric), fill_names[data->fill], options->threads, seed);
+                         vdb_metric_name(data->metric), fill_names[data->fill], options->threads, seed,
+                         (int)options->plan);
             }
         }
     }
@@ -303,17 +316,26 @@ static void check_search(const struct data *data, const struct vdb_candidate *al
     vdb_exact_destroy(exact);
 }
 
+/* Mostly 8-bit codes: left alone, searches as small as these go by f32. */
+static vdb_exact_plan any_plan(void)
+{
+    static const vdb_exact_plan plans[] = {VDB_EXACT_PLAN_AUTO, VDB_EXACT_PLAN_F32, VDB_EXACT_PLAN_INT8,
+                                           VDB_EXACT_PLAN_INT8, VDB_EXACT_PLAN_AMX};
+    return plans[vdb_rng_below(&rng, sizeof plans / sizeof plans[0])];
+}
+
 static void check_data(const struct data *data)
 {
     struct vdb_candidate *all = oracle(data);
     const size_t ks[] = {1, 10, data->row_count, data->row_count + 5};
     for (size_t i = 0; i < 4; i++) {
-        struct vdb_exact_options options = {.k = ks[i] > 0 ? ks[i] : 1,
-                                            .threads = 1 + (unsigned)vdb_rng_below(&rng, 3)};
+        struct vdb_exact_options options = {
+            .k = ks[i] > 0 ? ks[i] : 1, .threads = 1 + (unsigned)vdb_rng_below(&rng, 3), .plan = any_plan()};
         check_search(data, all, &options, (size_t)vdb_rng_below(&rng, 3) * (1 + (size_t)vdb_rng_below(&rng, 37)),
                      vdb_rng_below(&rng, 2));
     }
-    struct vdb_exact_options options = {.by_radius = true, .threads = 1 + (unsigned)vdb_rng_below(&rng, 3)};
+    struct vdb_exact_options options = {
+        .by_radius = true, .threads = 1 + (unsigned)vdb_rng_below(&rng, 3), .plan = any_plan()};
     if (data->row_count > 0 && data->query_count > 0) {
         options.radius =
             all[vdb_rng_below(&rng, data->row_count)].distance; /* exactly a row's, and equal ones count */
@@ -372,7 +394,7 @@ static void test_threads_and_cuts_do_not_show(void **state)
                                        VDB_METRIC_L2, i % 3 ? FILL_NORMAL : FILL_SMALL);
         struct vdb_candidate *all = oracle(&data);
         for (unsigned threads = 1; threads <= 5; threads++) {
-            struct vdb_exact_options options = {.k = 7, .threads = threads};
+            struct vdb_exact_options options = {.k = 7, .threads = threads, .plan = any_plan()};
             check_search(&data, all, &options, 0, false);
             check_search(&data, all, &options, 100, true);
         }
@@ -426,14 +448,106 @@ static void test_few_pairs_are_reranked(void **state)
     }
 }
 
+/* Fed whole and at once: the plan that was taken, and the pairs it let pass. */
+static struct vdb_exact_stats search_once(const struct data *data, vdb_exact_plan plan,
+                                          const struct vdb_candidate *all)
+{
+    struct vdb_exact_options options = {.k = 10, .threads = 1, .plan = plan};
+    struct vdb_exact *exact;
+    struct vdb_exact_stats stats;
+    assert_int_equal(vdb_exact_create(data->queries, vdb_vector_bytes(data->element, data->dimension),
+                                      data->query_count, data->dimension, data->element, data->metric, &options,
+                                      &exact, NULL),
+                     VDB_OK);
+    assert_int_equal(vdb_exact_feed(exact, data->rows, data->stride_bytes, data->row_count, 0, NULL), VDB_OK);
+    assert_int_equal(vdb_exact_finish(exact, NULL), VDB_OK);
+    expect(data, exact, all, &options);
+    vdb_exact_get_stats(exact, &stats);
+    vdb_exact_destroy(exact);
+    return stats;
+}
+
+/* 8-bit codes: whole numbers lose nothing, so few pass; normal ones lose little; and under spikes, where nearly all
+ * pass, a search that is left alone turns back to f32. */
+static void test_plans(void **state)
+{
+    (void)state;
+    const enum fill fills[] = {FILL_WHOLE, FILL_NORMAL, FILL_OFFSET, FILL_SPIKES};
+    const double most[] = {150, 2500, 2500, 4000}; /* of 4,000; 10 ln(400) + 10 = 70 at the least */
+    for (unsigned metric = 0; metric < VDB_METRIC_L1; metric++) {
+        for (size_t i = 0; i < 4; i++) {
+            if (metric == VDB_METRIC_COSINE && (fills[i] == FILL_WHOLE || fills[i] == FILL_OFFSET)) {
+                continue; /* scaled to length 1 they are like the others */
+            }
+            struct data data = data_create(4000, 130, 48, VDB_ELEMENT_F32, (vdb_metric)metric, fills[i]);
+            struct vdb_candidate *all = oracle(&data);
+            struct vdb_exact_stats stats = search_once(&data, VDB_EXACT_PLAN_INT8, all);
+            assert_string_equal(stats.plan, "gemm int8");
+            if (stats.rerank_per_query > most[i]) {
+                fail_msg("%s, fill %s: %g pairs a query", vdb_metric_name(data.metric), fill_names[fills[i]],
+                         stats.rerank_per_query);
+            }
+            stats = search_once(&data, VDB_EXACT_PLAN_F32, all);
+            assert_string_equal(stats.plan, "gemm f32");
+            stats = search_once(&data, VDB_EXACT_PLAN_AUTO, all);
+            if (fills[i] == FILL_SPIKES && stats.rerank_per_query > 2000) {
+                fail_msg("%s: %g pairs a query by %s", vdb_metric_name(data.metric), stats.rerank_per_query,
+                         stats.plan);
+            }
+            free(all);
+            data_fini(&data);
+        }
+    }
+}
+
+/* Lanes past the last query let nothing pass: with one query and k 1 few tiles of a panel have a hit in them. */
+static void test_lanes_of_padding_never_pass(void **state)
+{
+    (void)state;
+    enum { COUNT = 6000, DIMENSION = 24 };
+    static const vdb_element elements[] = {VDB_ELEMENT_F32, VDB_ELEMENT_F32, VDB_ELEMENT_BF16, VDB_ELEMENT_U8};
+    static const vdb_exact_plan plans[] = {VDB_EXACT_PLAN_F32, VDB_EXACT_PLAN_INT8, VDB_EXACT_PLAN_INT8,
+                                           VDB_EXACT_PLAN_AUTO};
+    for (unsigned run = 0; run < 4 * VDB_METRIC_L1 * 2; run++) {
+        const unsigned kind = run % 4;
+        const size_t queries = run < 4 * VDB_METRIC_L1 ? 1 : 33; /* one lane of one panel, or of the second */
+        struct vdb_exact_options options = {.k = 1, .threads = 1 + run % 2, .plan = plans[kind]};
+        struct vdb_exact *exact;
+        struct vdb_exact_stats stats;
+        struct data data = data_create(COUNT, queries, DIMENSION, elements[kind],
+                                       (vdb_metric)(run / 4 % VDB_METRIC_L1), FILL_WHOLE);
+        for (size_t q = 1; q < 32 && queries > 1; q++) { /* the first panel passes as rarely as the second */
+            memcpy(data.queries + q * vdb_vector_bytes(data.element, DIMENSION), data.queries,
+                   vdb_vector_bytes(data.element, DIMENSION));
+        }
+        assert_int_equal(vdb_exact_create(data.queries, vdb_vector_bytes(data.element, DIMENSION), queries,
+                                          DIMENSION, data.element, data.metric, &options, &exact, NULL),
+                         VDB_OK);
+        assert_int_equal(vdb_exact_feed(exact, data.rows, data.stride_bytes, COUNT, 0, NULL), VDB_OK);
+        assert_int_equal(vdb_exact_finish(exact, NULL), VDB_OK);
+        vdb_exact_get_stats(exact, &stats);
+        assert_int_equal(stats.tiles, (uint64_t)((COUNT + 11) / 12) * (queries / 32 + 1));
+        assert_true(stats.passed_tiles > 0);
+        if (stats.passed_tiles * 4 > stats.tiles) {
+            fail_msg("%s, %s, %s, %zu queries: %" PRIu64 " of %" PRIu64 " tiles passed (seed %" PRIu64 ")",
+                     vdb_metric_name(data.metric), vdb_element_name(data.element), stats.plan, queries,
+                     stats.passed_tiles, stats.tiles, seed);
+        }
+        vdb_exact_destroy(exact);
+        data_fini(&data);
+    }
+}
+
 /* A NaN among rows or queries counts as infinitely far and spoils no other answer. */
 static void test_nan_is_infinitely_far(void **state)
 {
     (void)state;
-    for (unsigned metric = 0; metric <= VDB_METRIC_L1; metric++) {
+    for (unsigned run = 0; run <= 2 * VDB_METRIC_L1; run++) {
+        const unsigned metric = run % (VDB_METRIC_L1 + 1);
         float rows[5][2] = {{3, 1}, {NAN, 1}, {1, 1}, {INFINITY, 0}, {2, 1}};
         float queries[3][2] = {{1, 1}, {NAN, 0}, {2, 0}};
-        struct vdb_exact_options options = {.k = 5, .threads = 1};
+        struct vdb_exact_options options = {
+            .k = 5, .threads = 1, .plan = run == metric ? VDB_EXACT_PLAN_F32 : VDB_EXACT_PLAN_INT8};
         struct vdb_exact *exact;
         assert_int_equal(
             vdb_exact_create(queries, 8, 3, 2, VDB_ELEMENT_F32, (vdb_metric)metric, &options, &exact, NULL),
@@ -485,6 +599,10 @@ static void test_bad_input_is_refused(void **state)
                    VDB_INVALID, "radius");
     expect_refused(16, 4, VDB_ELEMENT_F32, VDB_METRIC_L2, (struct vdb_exact_options){.k = 1, .threads = 1025},
                    VDB_LIMIT, "threads: 1025");
+
+    expect_refused(16, 4, VDB_ELEMENT_F32, VDB_METRIC_L2,
+                   (struct vdb_exact_options){.k = 1, .threads = 1, .plan = (vdb_exact_plan)4}, VDB_INVALID,
+                   "plan: 4");
 
     float vector[4] = {1, 2, 3, 4};
     struct vdb_exact *exact;
@@ -541,6 +659,8 @@ int main(void)
         cmocka_unit_test(test_threads_and_cuts_do_not_show),
         cmocka_unit_test(test_the_largest_dimension),
         cmocka_unit_test(test_few_pairs_are_reranked),
+        cmocka_unit_test(test_plans),
+        cmocka_unit_test(test_lanes_of_padding_never_pass),
         cmocka_unit_test(test_nan_is_infinitely_far),
         cmocka_unit_test(test_bad_input_is_refused),
         cmocka_unit_test(test_every_lower_level),

@@ -1,5 +1,5 @@
 /* test_flat.c: flat search against an oracle that sorts all distances: k below, at and above the row count, ties,
- * tie rules, filters of every shape, chunked rows, counters, and what `check` finds. */
+ * tie rules, filters of every shape, chunked rows, counters, teams of threads, and what `check` finds. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,10 +14,10 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "base/pool.h"
 #include "base/rng.h"
 #include "distance/cpu.h"
-#include "distance/wide.h"
-#include "index/index.h"
+#include "index/flat.h"
 
 enum { SEED_DEFAULT = 7 };
 
@@ -336,59 +336,85 @@ static void test_a_nan_row_comes_last(void **state)
     }
 }
 
-/* F3: near-ties in the last bit, squares that underflow or overflow f32, all metrics, with and without a filter.
- */
-static void test_f32_answers_are_those_of_doubles(void **state)
+/* Rows so far apart that a piece of a team's work is one word of them: many pieces, with ties across all. */
+static void test_teams_answer_as_one_thread(void **state)
 {
-    enum { COUNT = 700, DIMENSION = 37 };
-    static float memory[COUNT][DIMENSION];
-    const float scales[] = {1, 1e-30f, 1e-41f, 3e37f};
-    struct vdb_wide wide;
-    vdb_wide_fill(&wide, VDB_CPU_SCALAR);
-    for (unsigned round = 0; round < 4 * 8; round++) {
-        float query[DIMENSION];
-        const float scale = scales[round / 8];
-        for (size_t i = 0; i < DIMENSION; i++) {
-            query[i] = vdb_rng_normal(*state) * scale;
-            float centre = vdb_rng_normal(*state) * scale;
-            for (size_t r = 0; r < COUNT; r++) {
-                float off = nextafterf(centre, vdb_rng_below(*state, 2) ? INFINITY : -INFINITY);
-                memory[r][i] = round % 2     ? vdb_rng_normal(*state) * scale
-                               : r % 3 == 2  ? memory[r - 1][i]
-                               : (r + i) % 5 ? centre
-                                             : off;
+    enum { COUNT = 1000, STRIDE_BYTES = 1 << 16, K_MAX = 500 };
+    const vdb_element elements[] = {VDB_ELEMENT_F32, VDB_ELEMENT_U8};
+    const vdb_metric metrics[] = {VDB_METRIC_L2, VDB_METRIC_DOT, VDB_METRIC_COSINE};
+    char *far = calloc(COUNT, STRIDE_BYTES);
+    assert_non_null(far);
+    const void *chunk = far;
+    for (unsigned threads = 1; threads <= 5; threads += 2) {
+        struct vdb_flat_team *team;
+        struct vdb_err err = {0};
+        assert_int_equal(vdb_flat_team_create(threads, K_MAX, &team, &err), VDB_OK);
+        assert_int_equal(vdb_flat_team_threads(team), threads);
+        for (unsigned round = 0; round < 2 * 3 * SHAPE_COUNT; round++) {
+            const vdb_metric metric = metrics[round / 2 % 3];
+            struct data *data = data_create(COUNT, 3, elements[round % 2], metric, *state);
+            const size_t row_bytes = vdb_vector_bytes(data->rows.element, 3);
+            for (size_t i = 0; i < COUNT; i++) {
+                memcpy(far + i * STRIDE_BYTES, data->memory + i * row_bytes, row_bytes);
             }
-        }
-        const void *array = memory;
-        vdb_metric metric = (vdb_metric)(round / 2 % 4);
-        struct vdb_rows rows = vdb_rows_of_array(&array, COUNT, DIMENSION, VDB_ELEMENT_F32, metric);
-        for (unsigned shape = SHAPE_NONE; shape < SHAPE_COUNT; shape++) {
-            struct vdb_bitset allow = filter((enum shape)shape, COUNT, 0, *state);
-            struct vdb_candidate want[COUNT];
-            struct vdb_candidate heap[20];
-            size_t found = 0;
-            for (uint32_t r = 0; r < COUNT; r++) {
-                if (shape == SHAPE_NONE || vdb_bitset_test(&allow, r)) {
-                    double square = wide.dot(query, query, DIMENSION);
-                    want[found].distance = vdb_wide_distance(&wide, metric, query, square, memory[r], DIMENSION);
-                    want[found++].row = r;
-                }
+            struct vdb_rows rows = data->rows;
+            rows.chunks = &chunk;
+            rows.stride_bytes = STRIDE_BYTES;
+            rows.count = COUNT - round; /* the last word is not whole */
+            struct vdb_bitset allow = filter((enum shape)(round / 6), COUNT, 0, *state);
+            struct vdb_candidate want_memory[K_MAX], got_memory[K_MAX];
+            struct vdb_search_counters want_counters = {0}, got_counters = {0};
+            struct vdb_topk want, got;
+            vdb_topk_init(&want, want_memory, 1 + round * 7);
+            vdb_topk_init(&got, got_memory, 1 + round * 7);
+            want.tie = got.tie = round % 4 < 2 ? NULL : higher_row_first;
+            struct vdb_query query = {data->query, round / 6 == SHAPE_NONE ? NULL : &allow, &want_counters};
+            assert_int_equal(vdb_index_flat.search(NULL, &rows, &query, &want, &err), VDB_OK);
+            query.counters = &got_counters;
+            assert_int_equal(vdb_flat_team_search(team, &rows, &query, &got, &err), VDB_OK);
+            vdb_topk_finish(&want);
+            vdb_topk_finish(&got);
+            assert_int_equal(got.count, want.count);
+            for (size_t i = 0; i < want.count; i++) {
+                assert_int_equal(got_memory[i].row, want_memory[i].row);
+                assert_true(got_memory[i].distance == want_memory[i].distance);
             }
-            oracle_tie = lower_row_first;
-            qsort(want, found, sizeof *want, compare);
-            struct vdb_topk topk;
-            vdb_topk_init(&topk, heap, 20);
-            struct vdb_query q = {query, shape == SHAPE_NONE ? NULL : &allow, NULL};
-            assert_int_equal(vdb_index_flat.search(NULL, &rows, &q, &topk, NULL), VDB_OK);
-            vdb_topk_finish(&topk);
-            assert_int_equal(topk.count, found < 20 ? found : 20);
-            for (size_t i = 0; i < topk.count; i++) {
-                assert_int_equal(heap[i].row, want[i].row);
-                assert_true(heap[i].distance == want[i].distance);
-            }
+            assert_int_equal(got_counters.rows_visited, want_counters.rows_visited);
+            assert_int_equal(got_counters.distances_computed, want_counters.distances_computed);
             vdb_bitset_fini(&allow);
+            data_destroy(data);
         }
+        vdb_flat_team_destroy(team);
     }
+    free(far);
+}
+
+static void test_teams_name_what_they_cannot(void **state)
+{
+    (void)state;
+    struct vdb_flat_team *team;
+    struct vdb_err err = {0};
+    assert_int_equal(vdb_flat_team_create(VDB_POOL_THREADS_MAX + 1, 1, &team, &err), VDB_LIMIT);
+    assert_null(team);
+    assert_non_null(strstr(err.text, "threads: 1025"));
+    assert_int_equal(vdb_flat_team_create(2, (size_t)VDB_LIMIT_COLLECTION_POINTS_MAX + 1, &team, &err),
+                     VDB_LIMIT);
+    assert_null(team);
+    assert_non_null(strstr(err.text, "k: 1073741825"));
+    assert_int_equal(vdb_flat_team_create(2, 3, &team, &err), VDB_OK);
+    const float row = 1;
+    const void *array = &row;
+    struct vdb_candidate memory[3];
+    struct vdb_topk topk;
+    vdb_topk_init(&topk, memory, 3);
+    struct vdb_query query = {.vector = &row};
+    struct vdb_rows rows = vdb_rows_of_array(&array, 0, 1, VDB_ELEMENT_F32, VDB_METRIC_L2);
+    assert_int_equal(vdb_flat_team_search(team, &rows, &query, &topk, &err), VDB_OK);
+    assert_int_equal(topk.count, 0);
+    rows.count = (size_t)VDB_LIMIT_COLLECTION_POINTS_MAX + 1;
+    assert_int_equal(vdb_flat_team_search(team, &rows, &query, &topk, &err), VDB_LIMIT);
+    vdb_flat_team_destroy(team);
+    vdb_flat_team_destroy(NULL);
 }
 
 static void test_rows_over_the_limit_are_refused(void **state)
@@ -471,7 +497,8 @@ int main(void)
         cmocka_unit_test(test_filters_of_every_shape),
         cmocka_unit_test(test_chunked_rows_answer_as_one_array),
         cmocka_unit_test(test_a_nan_row_comes_last),
-        cmocka_unit_test(test_f32_answers_are_those_of_doubles),
+        cmocka_unit_test(test_teams_answer_as_one_thread),
+        cmocka_unit_test(test_teams_name_what_they_cannot),
         cmocka_unit_test(test_rows_over_the_limit_are_refused),
         cmocka_unit_test(test_check_names_what_is_broken),
     };

@@ -231,6 +231,19 @@ static void test_arguments(void **state)
     assert_int_equal(from_args(&config, &action, &err, "--port", "70000", NULL), VDB_INVALID);
     assert_has(err.text, "--port: port: \"70000\" is not a whole number from 0 to 65535");
     assert_int_equal(from_args(&config, &action, &err, "--data=", NULL), VDB_INVALID);
+
+    /* An option is no value, unless "=" says so; and none counts twice. */
+    assert_int_equal(from_args(&config, &action, &err, "--data", "--port", "7", NULL), VDB_INVALID);
+    assert_has(err.text, "--data: a value must follow");
+    assert_int_equal(from_args(&config, &action, &err, "--config", "--help", NULL), VDB_INVALID);
+    assert_has(err.text, "--config: a value must follow");
+    assert_int_equal(from_args(&config, &action, &err, "--data=--port", NULL), VDB_OK);
+    assert_string_equal(config.data, "--port");
+    assert_int_equal(from_args(&config, &action, &err, "--port", "7", "--data", "d", "--port=8", NULL),
+                     VDB_INVALID);
+    assert_has(err.text, "--port: given twice");
+    assert_int_equal(from_args(&config, &action, &err, "--data", "d", "--data", "d", NULL), VDB_INVALID);
+    assert_has(err.text, "--data: given twice");
 }
 
 static void test_file_and_arguments(void **state)
@@ -251,6 +264,8 @@ static void test_file_and_arguments(void **state)
     assert_int_equal(config.metrics_port, 2222);
     assert_int_equal(from_args(&config, &action, &err, "--config", path, "--port", "3333", NULL), VDB_OK);
     assert_int_equal(config.port, 3333);
+    assert_int_equal(from_args(&config, &action, &err, "--config", path, "--config", path, NULL), VDB_INVALID);
+    assert_has(err.text, "--config: given twice");
     unlink(path);
     assert_int_equal(from_args(&config, &action, &err, "--config", path, NULL), VDB_IO);
     assert_has(err.text, path);

@@ -33,7 +33,7 @@ extern "C" {
 #define VECDB_VERSION_MINOR 1
 #define VECDB_VERSION_PATCH 0
 
-/* "0.1.0": of the library that is linked, not of this header. */
+/* "0.2.0": of the library that is linked, not of this header. */
 VECDB_API const char *vecdb_version(void);
 
 /* Every call that can fail returns one of these and, on failure, fills the vecdb_error you passed (or NULL).

@@ -30,7 +30,7 @@ extern "C" {
  */
 
 #define VECDB_VERSION_MAJOR 0
-#define VECDB_VERSION_MINOR 1
+#define VECDB_VERSION_MINOR 2
 #define VECDB_VERSION_PATCH 0
 
 /* "0.2.0": of the library that is linked, not of this header. */

@@ -55,8 +55,9 @@ void bench_vecdb_counts(void *handle, uint64_t *writes, uint64_t *syncs);
 
 /* ---- disk.c ---- */
 
-/* A loop of append and fdatasync of `bytes` for `seconds`: syncs per second. */
-double bench_disk_sync_rate(const char *dir, size_t bytes, double seconds);
+/* A loop of writing `bytes` after the last ones and fdatasync, for `seconds`: syncs per second. The file grows by each;
+ * with `ahead` its blocks were written and synced before, and are gone through again and again. */
+double bench_disk_sync_rate(const char *dir, size_t bytes, bool ahead, double seconds);
 /* Writes `bytes` in pieces of a megabyte and syncs once: bytes per second. */
 double bench_disk_write_rate(const char *dir, uint64_t bytes);
 /* Bytes that the directory's files take (their lengths). */

@@ -11,6 +11,8 @@
 #include "base/timer.h"
 #include "bench_storage.h"
 
+enum { AHEAD_BYTES = 64 << 20 };
+
 static int open_scratch(const char *dir, char *path, size_t path_bytes)
 {
     snprintf(path, path_bytes, "%s/disk-scratch", dir);
@@ -21,7 +23,20 @@ static int open_scratch(const char *dir, char *path, size_t path_bytes)
     return fd;
 }
 
-double bench_disk_sync_rate(const char *dir, size_t bytes, double seconds)
+/* Writes the whole file once, so that later writes to it change nothing but data. */
+static void write_ahead(int fd, const char *path, const char *data, size_t bytes)
+{
+    for (off_t at = 0; at < AHEAD_BYTES; at += (off_t)bytes) {
+        if (pwrite(fd, data, bytes, at) != (ssize_t)bytes) {
+            bench_die("%s: %s", path, strerror(errno));
+        }
+    }
+    if (fsync(fd) != 0) {
+        bench_die("%s: %s", path, strerror(errno));
+    }
+}
+
+double bench_disk_sync_rate(const char *dir, size_t bytes, bool ahead, double seconds)
 {
     char path[4096];
     char *data = malloc(bytes);
@@ -30,10 +45,15 @@ double bench_disk_sync_rate(const char *dir, size_t bytes, double seconds)
         bench_die("out of memory");
     }
     memset(data, 'x', bytes);
+    if (ahead) {
+        write_ahead(fd, path, data, bytes);
+    }
+    const uint64_t places = ahead ? AHEAD_BYTES / bytes : UINT64_MAX;
     uint64_t syncs = 0;
     const uint64_t started = vdb_now_ns();
     while (bench_since(started) < seconds) {
-        if (pwrite(fd, data, bytes, (off_t)(syncs * bytes)) != (ssize_t)bytes || fdatasync(fd) != 0) {
+        const off_t at = (off_t)(syncs % places * bytes);
+        if (pwrite(fd, data, bytes, at) != (ssize_t)bytes || fdatasync(fd) != 0) {
             bench_die("%s: %s", path, strerror(errno));
         }
         syncs++;

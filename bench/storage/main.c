@@ -23,6 +23,9 @@
 
 enum { MEASURES_MAX = 64, SAMPLES_MAX = 64, THREADS_MAX = 64, SETTLE_US = 100000 };
 
+/* About what a row of these takes in a log: vector, id, metadata, a record's head. */
+#define ROW_LOG_BYTES(dimension) ((dimension) * sizeof(float) + 72)
+
 struct measure {
     const char *name;
     double samples[SAMPLES_MAX];
@@ -170,8 +173,9 @@ static void bench_ingest(const struct settings *settings, const struct rows *row
             bench_note("ingest_rocksdb_rows_per_second",
                        ingest(settings, bench_engine_rocksdb, rows, settings->rows, settings->batch));
         }
-        bench_note("disk_sync_batch_rate",
-                   bench_disk_sync_rate(settings->dir, (size_t)settings->batch * settings->dimension * 5, 0.5));
+        const size_t bytes = (size_t)settings->batch * ROW_LOG_BYTES(settings->dimension);
+        bench_note("disk_sync_batch_rate", bench_disk_sync_rate(settings->dir, bytes, false, 0.5));
+        bench_note("disk_sync_batch_ahead_rate", bench_disk_sync_rate(settings->dir, bytes, true, 0.5));
     }
 }
 
@@ -237,9 +241,12 @@ static void bench_concurrent(const struct settings *settings, const struct rows 
     for (unsigned round = 0; round < settings->rounds; round++) {
         double group_size = 0;
         bench_say("%u writers, round %u of %u", settings->threads, round + 1, settings->rounds);
-        double disk = bench_disk_sync_rate(settings->dir, 4096, 0.5);
+        double disk = bench_disk_sync_rate(settings->dir, 4096, false, 0.5);
         const double rate = concurrent(settings, &bench_engine_vecdb, rows, &group_size);
-        disk = (disk + bench_disk_sync_rate(settings->dir, 4096, 0.5)) / 2;
+        disk = (disk + bench_disk_sync_rate(settings->dir, 4096, false, 0.5)) / 2;
+        const size_t bytes = (size_t)group_size * ROW_LOG_BYTES(settings->dimension);
+        bench_note("disk_sync_group_rate", bench_disk_sync_rate(settings->dir, bytes, false, 0.5));
+        bench_note("disk_sync_ahead_rate", bench_disk_sync_rate(settings->dir, 4096, true, 0.5));
         bench_note("concurrent_vecdb_rows_per_second", rate);
         bench_note("concurrent_group_size", group_size);
         bench_note("disk_sync_rate", disk);

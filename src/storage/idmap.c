@@ -3,10 +3,17 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #include "base/mem.h"
 
-enum { CAPACITY_FIRST = 16 };
+_Static_assert(VDB_SLOT_NONE == UINT32_MAX, "a free entry is all ones");
+
+enum {
+    CAPACITY_FIRST = 16,
+    HUGE_PAGE_BYTES = 2 << 20,
+};
 
 struct vdb_idmap_entry {
     uint64_t
@@ -20,14 +27,26 @@ void vdb_idmap_fini(struct vdb_idmap *map)
     *map = (struct vdb_idmap){0};
 }
 
+/* Free entries, or NULL. A large table asks for huge pages: it is read all over, a page of its own for each id. */
+static struct vdb_idmap_entry *make_entries(size_t capacity)
+{
+    size_t bytes = capacity * sizeof(struct vdb_idmap_entry); /* vdb_idmap_reserve keeps it in range */
+    struct vdb_idmap_entry *entries = bytes >= HUGE_PAGE_BYTES ? aligned_alloc(HUGE_PAGE_BYTES, bytes)
+                                                               : malloc(bytes);
+    if (entries != NULL) {
+        if (bytes >= HUGE_PAGE_BYTES) {
+            (void)madvise(entries, bytes, MADV_HUGEPAGE); /* a hint: its failure is nothing */
+        }
+        memset(entries, 0xff, bytes); /* every slot VDB_SLOT_NONE */
+    }
+    return entries;
+}
+
 static bool grow(struct vdb_idmap *map, size_t capacity)
 {
-    struct vdb_idmap_entry *entries = vdb_calloc(capacity, sizeof *entries);
+    struct vdb_idmap_entry *entries = make_entries(capacity);
     if (entries == NULL) {
         return false;
-    }
-    for (size_t i = 0; i < capacity; i++) {
-        entries[i].slot = VDB_SLOT_NONE;
     }
     for (size_t i = 0; i < map->capacity; i++) {
         if (map->entries[i].slot != VDB_SLOT_NONE) {
@@ -68,6 +87,13 @@ static struct vdb_idmap_entry *probe(const struct vdb_idmap *map, const struct v
             return entry;
         }
         at = (at + 1) & (map->capacity - 1);
+    }
+}
+
+void vdb_idmap_prefetch(const struct vdb_idmap *map, const struct vdb_id *id)
+{
+    if (map->capacity > 0) {
+        __builtin_prefetch(&map->entries[vdb_id_hash(id) & (map->capacity - 1)], 1);
     }
 }
 

@@ -29,6 +29,10 @@ void vdb_idmap_fini(struct vdb_idmap *map);
 /* Makes room for `more` new ids, so that as many vdb_idmap_put cannot fail. False when memory is short. */
 bool vdb_idmap_reserve(struct vdb_idmap *map, size_t more);
 
+/* Asks for the memory where the id's entry is looked up first, a few ids ahead of a find or put: a large table is
+ * not in the caches. */
+void vdb_idmap_prefetch(const struct vdb_idmap *map, const struct vdb_id *id);
+
 /* The slot stored for the id, or VDB_SLOT_NONE. */
 uint32_t vdb_idmap_find(const struct vdb_idmap *map, const struct vdb_id *id, vdb_idmap_id_fn *id_of,
                         const void *ctx);

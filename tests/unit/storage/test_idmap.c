@@ -191,11 +191,38 @@ static void test_model(void **state)
     run_model(1001, 200000, 150000); /* many ids: many probes past others */
 }
 
+/* Past the size from which the table asks for huge pages; a prefetch changes no answer. */
+static void test_large(void **state)
+{
+    (void)state;
+    enum { COUNT = 150000 };
+    struct vdb_idmap map = {0};
+    struct vdb_id absent = number_id(COUNT);
+    struct vdb_id *ids = malloc(COUNT * sizeof *ids);
+    assert_non_null(ids);
+    vdb_idmap_prefetch(&map, &absent); /* an empty map */
+    for (uint32_t i = 0; i < COUNT; i++) {
+        ids[i] = number_id(i);
+        assert_true(vdb_idmap_reserve(&map, 1));
+        vdb_idmap_prefetch(&map, &ids[i]);
+        assert_int_equal(vdb_idmap_put(&map, &ids[i], i, id_of, ids), VDB_SLOT_NONE);
+    }
+    assert_int_equal(map.count, COUNT);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        vdb_idmap_prefetch(&map, &ids[i]);
+        assert_int_equal(vdb_idmap_find(&map, &ids[i], id_of, ids), i);
+    }
+    vdb_idmap_prefetch(&map, &absent);
+    assert_int_equal(vdb_idmap_find(&map, &absent, id_of, ids), VDB_SLOT_NONE);
+    vdb_idmap_fini(&map);
+    free(ids);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order),   cmocka_unit_test(test_empty_map), cmocka_unit_test(test_put_replaces),
-        cmocka_unit_test(test_reserve), cmocka_unit_test(test_model),
+        cmocka_unit_test(test_reserve), cmocka_unit_test(test_large),     cmocka_unit_test(test_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,7 +35,7 @@ compile = cmake --preset $(1) $(2) && cmake --build --preset $(1) --parallel $(J
   install clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 build: ## Build libvecdb, vecdb and vecdb-server into build/release
 	@tools/setup build

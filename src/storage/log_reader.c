@@ -29,7 +29,7 @@ struct vdb_log_reader {
     struct vdb_wal_place place; /* of the next record */
     uint32_t previous_crc;      /* of the record before it, which may be in the segment before */
     uint64_t safe_bytes;        /* of the segment, as far as they were read: durable (L2) */
-    uint64_t searched_bytes;    /* the file's size when nothing was found that proves damage at the place */
+    uint64_t searched_bytes;    /* where content ended when nothing was found that proves damage at the place */
     struct vdb_err stuck;       /* status other than VDB_OK: what every call says from now on */
     struct vdb_log_reader_stats stats;
 };
@@ -212,7 +212,7 @@ static vdb_status make_safe(struct vdb_log_reader *reader, struct vdb_err *err)
     return VDB_OK;
 }
 
-/* The file ends at the place. True when the next segment has been begun. */
+/* The segment ends at the place, but for zeros. *moved: the next segment has been begun, or there is more here. */
 static vdb_status go_on(struct vdb_log_reader *reader, bool *moved, struct vdb_err *err)
 {
     struct segment_head next;
@@ -220,6 +220,7 @@ static vdb_status go_on(struct vdb_log_reader *reader, bool *moved, struct vdb_e
     char path[VDB_LIMIT_PATH_BYTES_MAX];
     vdb_file_kind kind;
     uint64_t size;
+    uint64_t content_end;
     *moved = false;
     VDB_TRY(peek_next(reader, &next, &good, err));
     if (!good) {
@@ -234,8 +235,11 @@ static vdb_status go_on(struct vdb_log_reader *reader, bool *moved, struct vdb_e
             return say_pruned(reader->env, reader->dir, reader->place.next_seq, err);
         }
     }
-    vdb_status status = reader->env->ops->size(reader->env, reader->file, &size, err);
-    if (status != VDB_OK || size > reader->place.offset) {
+    vdb_status status = look_anew(reader, err);
+    if (status == VDB_OK) {
+        status = vdb_wal_source_content_end(&reader->source, reader->place.offset, &content_end, err);
+    }
+    if (status != VDB_OK || content_end > reader->place.offset) {
         reader->env->ops->close(reader->env, next.file); /* more came, and then the next one: read on */
         *moved = true;
         return status;
@@ -254,7 +258,8 @@ static vdb_status go_on(struct vdb_log_reader *reader, bool *moved, struct vdb_e
 }
 
 /* Bytes at the place that are no record: damage if anything proves that they were durable (L4). */
-static vdb_status judge(struct vdb_log_reader *reader, const char *reason, struct vdb_err *err)
+static vdb_status judge(struct vdb_log_reader *reader, const char *reason, uint64_t content_end,
+                        struct vdb_err *err)
 {
     struct segment_head next;
     struct vdb_wal_record record;
@@ -266,9 +271,9 @@ static vdb_status judge(struct vdb_log_reader *reader, const char *reason, struc
         reader->env->ops->close(reader->env, next.file);
         snprintf(what, sizeof what, "%s; the log goes on in segment_%06" PRIu32 ".wal", reason,
                  reader->number + 1);
-    } else if (reader->source.bytes != reader->searched_bytes) {
+    } else if (content_end != reader->searched_bytes) {
         VDB_TRY(vdb_wal_source_proof(&reader->source, reader->place.key, reader->place.offset, &proof, err));
-        reader->searched_bytes = proof != 0 ? 0 : reader->source.bytes;
+        reader->searched_bytes = proof != 0 ? 0 : content_end;
         snprintf(what, sizeof what, "%s; an intact record at byte %" PRIu64 " proves that it was durable", reason,
                  proof);
     }
@@ -293,8 +298,10 @@ static vdb_status find_next(struct vdb_log_reader *reader, struct vdb_wal_record
             *more = true;
             return VDB_OK;
         }
-        if (reader->source.bytes > reader->place.offset) {
-            return judge(reader, reason, err);
+        uint64_t content_end;
+        VDB_TRY(vdb_wal_source_content_end(&reader->source, reader->place.offset, &content_end, err));
+        if (content_end > reader->place.offset) {
+            return judge(reader, reason, content_end, err);
         }
         bool moved;
         VDB_TRY(go_on(reader, &moved, err));
@@ -390,8 +397,12 @@ static vdb_status skip_to(struct vdb_log_reader *reader, const struct vdb_log_fr
         struct vdb_wal_record record;
         const char *reason;
         VDB_TRY(read_place(reader, &record, &reason, err));
-        if (reason != NULL && reader->source.bytes > reader->place.offset) {
-            VDB_TRY(judge(reader, reason, err));
+        if (reason != NULL) {
+            uint64_t content_end;
+            VDB_TRY(vdb_wal_source_content_end(&reader->source, reader->place.offset, &content_end, err));
+            if (content_end > reader->place.offset) {
+                VDB_TRY(judge(reader, reason, content_end, err));
+            }
         }
         if (reason != NULL) {
             return vdb_err_set(err, VDB_CORRUPT,

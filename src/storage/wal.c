@@ -2,25 +2,25 @@
 #include "wal.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/timer.h"
 #include "wal_internal.h"
 
 enum {
     SEGMENT_BYTES_DEFAULT = 64 << 20,
     SPARE_BYTES_MAX = 4 << 20, /* of a buffer kept for reuse: tens of usual groups */
-    GATHER_SYNC_PARTS = 2,     /* a leader waits for half of a sync at most. 16 writers on 2 cores: not waiting at
-                                * all is a quarter slower than a third; between a third and a whole one is noise */
-    GATHER_PAUSE_GROUPS = 16,
-    SYNC_AVERAGE_OVER = 8,
+    AHEAD_BYTES_MIN =
+        64 << 10, /* of zeros: as much as the file holds, within these bounds. A mebibyte serves some */
+    AHEAD_BYTES_MAX =
+        1 << 20, /* twenty batches of a hundred vectors, and costs the disk a third of a millisecond */
+    AHEAD_SEGMENT_PARTS = 8,     /* nor more than this part of a segment */
     QUEUE_BYTES_MAX = 128 << 20, /* appenders wait while the queue holds more: two of the largest batches */
 };
 
@@ -91,8 +91,12 @@ struct vdb_wal *vdb_wal_new(struct vdb_env *env, const char *dir, const struct v
     wal->dir = vdb_strndup(dir, strlen(dir));
     wal->segment_bytes = options != NULL && options->segment_bytes > 0 ? options->segment_bytes
                                                                        : SEGMENT_BYTES_DEFAULT;
+    wal->ahead_bytes = options == NULL || options->ahead_bytes == 0    ? wal->segment_bytes / AHEAD_SEGMENT_PARTS
+                       : options->ahead_bytes == VDB_WAL_NOTHING_AHEAD ? 0
+                                                                       : options->ahead_bytes;
     pthread_mutex_init(&wal->mutex, NULL);
-    pthread_cond_init(&wal->changed, NULL);
+    pthread_cond_init(&wal->room, NULL);
+    wal->waiters_end = &wal->waiters;
     if (wal->dir == NULL) {
         vdb_wal_close(wal, false);
         return NULL;
@@ -108,7 +112,7 @@ static vdb_status append(struct vdb_wal *wal, const struct vdb_wal_record *recor
     vdb_status status = VDB_OK;
     pthread_mutex_lock(&wal->mutex);
     while (wal->failed == VDB_OK && wal->queue.bytes > QUEUE_BYTES_MAX) {
-        pthread_cond_wait(&wal->changed, &wal->mutex);
+        pthread_cond_wait(&wal->room, &wal->mutex);
     }
     if (wal->failed != VDB_OK) {
         status = vdb_err_set(err, VDB_READ_ONLY, "writes stopped after an earlier failure (%s); reopen to resume",
@@ -125,7 +129,6 @@ static vdb_status append(struct vdb_wal *wal, const struct vdb_wal_record *recor
             status = vdb_err_no_memory(err, "a log record");
         } else {
             *seq = wal->next_seq++;
-            wal->queued++;
         }
     }
     pthread_mutex_unlock(&wal->mutex);
@@ -163,6 +166,18 @@ bool vdb_wal_reserve_segment(struct vdb_wal *wal)
     return true;
 }
 
+/* The leader's, without the mutex: gives the zeros that were written ahead back to the disk, once the segment grows no
+ * more. Where they stay they cost room and nothing else. */
+static void cut_zeros(struct vdb_wal *wal)
+{
+    struct vdb_err err;
+    if (wal->filled_bytes > wal->file_bytes &&
+        wal->env->ops->truncate(wal->env, wal->file, wal->file_bytes, &err) != VDB_OK) {
+        vdb_log(VDB_LOG_WARN, "wal", "%s: zeros past the last record stay: %s", wal->dir, err.text);
+    }
+    wal->filled_bytes = wal->file_bytes;
+}
+
 /* The leader's, without the mutex: ends the current segment and begins the next. The old one is durable to its end:
  * every group was synced before the next began. */
 static vdb_status begin_segment(struct vdb_wal *wal, uint64_t first_seq, struct vdb_err *err)
@@ -172,12 +187,14 @@ static vdb_status begin_segment(struct vdb_wal *wal, uint64_t first_seq, struct 
     uint32_t crc;
     memcpy(header.uuid, wal->uuid, VDB_UUID_BYTES);
     VDB_TRY(vdb_wal_segment_create(wal->env, wal->dir, &header, &file, &crc, err));
+    cut_zeros(wal);
     wal->env->ops->close(wal->env, wal->file);
     wal->file = file;
     wal->number = header.number;
     wal->key = crc;
     wal->last_crc = crc;
     wal->file_bytes = VDB_WAL_HEADER_BYTES;
+    wal->filled_bytes = VDB_WAL_HEADER_BYTES;
     vdb_log(VDB_LOG_DEBUG, "wal", "rotated to %s/segment_%06u.wal", wal->dir, wal->number);
     return VDB_OK;
 }
@@ -188,6 +205,26 @@ static void note_segment_locked(struct vdb_wal *wal, uint64_t first_seq)
     wal->segments[wal->segment_count++] = (struct vdb_wal_segment){
         .number = wal->number, .first_seq = first_seq, .bytes = VDB_WAL_HEADER_BYTES};
     wal->bytes_written += VDB_WAL_HEADER_BYTES;
+}
+
+/* Zeros behind a group that has made the file longer, under the same sync as the group. A help to later syncs only: when
+ * the disk has no room for them, the log goes on as far as records fit. */
+static void write_ahead(struct vdb_wal *wal, uint64_t end)
+{
+    static const uint8_t zeros[64 << 10];
+    uint64_t ahead = end < AHEAD_BYTES_MIN ? AHEAD_BYTES_MIN : end > AHEAD_BYTES_MAX ? AHEAD_BYTES_MAX : end;
+    ahead = ahead > wal->ahead_bytes ? wal->ahead_bytes : ahead;
+    wal->filled_bytes = end;
+    for (uint64_t target = end + ahead; wal->filled_bytes < target;) {
+        uint64_t left = target - wal->filled_bytes;
+        size_t piece = left < sizeof zeros ? (size_t)left : sizeof zeros;
+        struct vdb_err err;
+        uint64_t at = wal->filled_bytes;
+        wal->filled_bytes += piece; /* also when it fails: some of it may be there */
+        if (wal->env->ops->write_at(wal->env, wal->file, zeros, piece, at, &err) != VDB_OK) {
+            break;
+        }
+    }
 }
 
 /* The leader's work, without the mutex: only the leader touches the file and its position. */
@@ -205,9 +242,13 @@ static vdb_status write_group(struct vdb_wal *wal, struct vdb_buf *group, uint64
         wal->last_crc = vdb_wal_record_seal(record, wal->key, offset + at, wal->last_crc, durable_bytes);
         at += vdb_wal_record_bytes(record);
     }
+    uint64_t end = offset + group->bytes;
     VDB_TRY(env->ops->write_at(env, wal->file, group->data, group->bytes, offset, err));
+    if (end > wal->filled_bytes) {
+        write_ahead(wal, end);
+    }
     VDB_TRY(env->ops->sync(env, wal->file, err));
-    wal->file_bytes += group->bytes;
+    wal->file_bytes = end;
     return VDB_OK;
 }
 
@@ -219,53 +260,88 @@ static void stop_locked(struct vdb_wal *wal, vdb_status status, const struct vdb
     vdb_log(VDB_LOG_ERROR, "wal", "%s: writes stopped: %s", wal->dir, err->text);
 }
 
-/* Waits a little, when many write at once, for those whom the last sync has woken: they are about to append again, and
- * a sync costs the same for all of them as for the first. Not longer than a part of a sync; and when nobody came, not
- * again for a while. By yielding: no timer is as short. */
-static void gather_locked(struct vdb_wal *wal)
+/* ---- Leaders and those who wait ---- */
+
+static void wake(struct vdb_wal_waiter *waiter)
 {
-    const uint64_t before = wal->queued;
-    const uint64_t started = vdb_now_ns();
-    const uint64_t patience_ns = wal->sync_ns / GATHER_SYNC_PARTS;
-    if (before >= wal->crowd || wal->lonely_waits > 0) {
-        wal->lonely_waits -= wal->lonely_waits > 0;
-        return;
-    }
-    while (wal->queued < wal->crowd && vdb_now_ns() - started < patience_ns) {
-        pthread_mutex_unlock(&wal->mutex);
-        sched_yield();
-        pthread_mutex_lock(&wal->mutex);
-    }
-    if (wal->queued == before) {
-        wal->lonely_waits = GATHER_PAUSE_GROUPS;
+    while (waiter != NULL) {
+        struct vdb_wal_waiter *next = waiter->next; /* its thread may be gone once it is posted */
+        sem_post(&waiter->wake);
+        waiter = next;
     }
 }
 
-/* Called and returns with the mutex held; releases it while the disk works. */
+/* Ends the caller's lead: takes those who are done off the list, makes the first of the others the leader. Returns the
+ * former, with the new leader before them: to be woken without the mutex. */
+static struct vdb_wal_waiter *resign_locked(struct vdb_wal *wal)
+{
+    struct vdb_wal_waiter *done = NULL;
+    struct vdb_wal_waiter **done_end = &done;
+    struct vdb_wal_waiter **at = &wal->waiters;
+    while (*at != NULL) {
+        struct vdb_wal_waiter *waiter = *at;
+        if (waiter->seq <= wal->durable_seq || wal->failed != VDB_OK) {
+            *at = waiter->next;
+            *done_end = waiter;
+            done_end = &waiter->next;
+        } else {
+            at = &waiter->next;
+        }
+    }
+    *done_end = NULL;
+    wal->waiters_end = at;
+    struct vdb_wal_waiter *leader = wal->waiters;
+    wal->leading = leader != NULL;
+    if (leader == NULL) {
+        return done;
+    }
+    wal->waiters = leader->next;
+    if (wal->waiters == NULL) {
+        wal->waiters_end = &wal->waiters;
+    }
+    leader->leads = true;
+    leader->next = done; /* its sync is what the next ones wait for: it goes first */
+    return leader;
+}
+
+/* Waits until the record `seq` is durable or writes have failed (false), or the caller has become the leader (true). */
+static bool wait_locked(struct vdb_wal *wal, uint64_t seq)
+{
+    struct vdb_wal_waiter waiter = {.seq = seq};
+    if (!wal->leading) {
+        wal->leading = true;
+        return true;
+    }
+    sem_init(&waiter.wake, 0, 0);
+    *wal->waiters_end = &waiter;
+    wal->waiters_end = &waiter.next;
+    pthread_mutex_unlock(&wal->mutex);
+    while (sem_wait(&waiter.wake) != 0 && errno == EINTR) {
+    }
+    sem_destroy(&waiter.wake);
+    pthread_mutex_lock(&wal->mutex);
+    return waiter.leads;
+}
+
+/* The leader's: writes and syncs what is queued. Called and returns with the mutex held; releases it while the disk
+ * works. The lead goes on to the next. */
 static void lead_group_locked(struct vdb_wal *wal)
 {
-    wal->leading = true;
-    gather_locked(wal);
     struct vdb_buf group = wal->queue;
-    const uint64_t records = wal->queued;
-    const uint64_t started = vdb_now_ns();
     wal->queue = wal->spare;
     vdb_buf_clear(&wal->queue);
-    wal->queued = 0;
     wal->spare = (struct vdb_buf){0};
     uint64_t first_seq = wal->durable_seq + 1;
     uint64_t last_seq = wal->next_seq - 1;
     uint32_t number_before = wal->number;
     bool may_rotate = vdb_wal_reserve_segment(wal); /* without the memory for it the segment grows on */
+    pthread_cond_broadcast(&wal->room);
     pthread_mutex_unlock(&wal->mutex);
 
     struct vdb_err err = {0};
     vdb_status status = write_group(wal, &group, first_seq, may_rotate, &err);
 
     pthread_mutex_lock(&wal->mutex);
-    wal->leading = false;
-    wal->crowd = records + wal->queued;
-    wal->sync_ns += (vdb_now_ns() - started) / SYNC_AVERAGE_OVER - wal->sync_ns / SYNC_AVERAGE_OVER;
     uint64_t group_bytes = group.bytes;
     if (group.capacity > SPARE_BYTES_MAX) {
         vdb_buf_fini(&group); /* one large batch must not keep its memory for good */
@@ -282,8 +358,12 @@ static void lead_group_locked(struct vdb_wal *wal)
         wal->unmarked = true;
     } else {
         stop_locked(wal, status, &err);
+        pthread_cond_broadcast(&wal->room);
     }
-    pthread_cond_broadcast(&wal->changed);
+    struct vdb_wal_waiter *woken = resign_locked(wal);
+    pthread_mutex_unlock(&wal->mutex);
+    wake(woken);
+    pthread_mutex_lock(&wal->mutex);
 }
 
 vdb_status vdb_wal_wait(struct vdb_wal *wal, uint64_t seq, struct vdb_err *err)
@@ -291,9 +371,7 @@ vdb_status vdb_wal_wait(struct vdb_wal *wal, uint64_t seq, struct vdb_err *err)
     vdb_status status = VDB_OK;
     pthread_mutex_lock(&wal->mutex);
     while (wal->durable_seq < seq && wal->failed == VDB_OK) {
-        if (wal->leading) {
-            pthread_cond_wait(&wal->changed, &wal->mutex);
-        } else {
+        if (wait_locked(wal, seq)) {
             lead_group_locked(wal);
         }
     }
@@ -304,45 +382,55 @@ vdb_status vdb_wal_wait(struct vdb_wal *wal, uint64_t seq, struct vdb_err *err)
     return status;
 }
 
+/* The leader's, with nothing queued that is not durable: begins the next segment. */
+static vdb_status rotate_locked(struct vdb_wal *wal, struct vdb_err *err)
+{
+    if (!vdb_wal_reserve_segment(wal)) {
+        return vdb_err_no_memory(err, "a log segment");
+    }
+    uint64_t first_seq = wal->durable_seq + 1;
+    pthread_mutex_unlock(&wal->mutex);
+    vdb_status status = begin_segment(wal, first_seq, err);
+    pthread_mutex_lock(&wal->mutex);
+    if (status == VDB_OK) {
+        note_segment_locked(wal, first_seq);
+        wal->unmarked = false; /* the new segment vouches for all before it, as a mark would */
+    } else {
+        /* A part of the new segment may be there, so the old one must not grow any more. */
+        stop_locked(wal, status, err);
+        pthread_cond_broadcast(&wal->room);
+    }
+    return status;
+}
+
 vdb_status vdb_wal_rotate(struct vdb_wal *wal, struct vdb_err *err)
 {
     vdb_status status = VDB_OK;
+    bool done = false;
     pthread_mutex_lock(&wal->mutex);
     uint64_t target = wal->next_seq - 1;
-    /* The thread that rotates is a leader, too: it waits for the one before it, also when that one writes groups that
-     * came later. */
-    while (wal->failed == VDB_OK && (wal->leading || wal->durable_seq < target)) {
-        if (wal->leading) {
-            pthread_cond_wait(&wal->changed, &wal->mutex);
-        } else {
-            lead_group_locked(wal);
+    while (!done && wal->failed == VDB_OK) {
+        if (!wait_locked(wal, UINT64_MAX)) {
+            continue; /* woken by a failure */
         }
+        if (wal->durable_seq < target) {
+            lead_group_locked(wal);
+            continue;
+        }
+        /* What came since then is for the new segment. An empty segment serves as the next one. */
+        if (wal->file_bytes > VDB_WAL_HEADER_BYTES) {
+            status = rotate_locked(wal, err);
+        }
+        done = true;
+        struct vdb_wal_waiter *woken = resign_locked(wal);
+        pthread_mutex_unlock(&wal->mutex);
+        wake(woken);
+        pthread_mutex_lock(&wal->mutex);
     }
-    if (wal->failed != VDB_OK) {
+    if (!done) {
         status = vdb_err_set(err, VDB_READ_ONLY, "writes stopped after an earlier failure (%s); reopen to resume",
                              wal->failure.text);
-    } else if (wal->file_bytes > VDB_WAL_HEADER_BYTES) { /* an empty segment serves as the next one */
-        if (!vdb_wal_reserve_segment(wal)) {
-            status = vdb_err_no_memory(err, "a log segment");
-            goto cleanup;
-        }
-        uint64_t first_seq = wal->durable_seq + 1;
-        wal->leading = true;
-        pthread_mutex_unlock(&wal->mutex);
-        status = begin_segment(wal, first_seq, err);
-        pthread_mutex_lock(&wal->mutex);
-        wal->leading = false;
-        if (status == VDB_OK) {
-            note_segment_locked(wal, first_seq);
-            wal->unmarked = false; /* the new segment vouches for all before it, as a mark would */
-        } else {
-            /* A part of the new segment may be there, so the old one must not grow any more. */
-            stop_locked(wal, status, err);
-        }
-        pthread_cond_broadcast(&wal->changed);
     }
-
-cleanup:
     pthread_mutex_unlock(&wal->mutex);
     return status;
 }
@@ -410,21 +498,26 @@ void vdb_wal_close(struct vdb_wal *wal, bool mark)
     if (wal == NULL) {
         return;
     }
-    if (mark && wal->failed == VDB_OK && wal->file != NULL && wal->unmarked) {
-        vdb_wal_record_put(&wal->queue, wal->next_seq, wal->env->ops->now_us(wal->env), VDB_WAL_MARK, "", 0);
-        wal->queued++;
-        if (!wal->queue.failed) {
+    if (mark && wal->failed == VDB_OK && wal->file != NULL) {
+        if (wal->unmarked) {
+            vdb_wal_record_put(&wal->queue, wal->next_seq, wal->env->ops->now_us(wal->env), VDB_WAL_MARK, "", 0);
+        }
+        if (wal->unmarked && !wal->queue.failed) {
             wal->next_seq++;
             pthread_mutex_lock(&wal->mutex);
+            wal->leading = true;
             lead_group_locked(wal);
             pthread_mutex_unlock(&wal->mutex);
+        }
+        if (wal->failed == VDB_OK) {
+            cut_zeros(wal);
         }
     }
     wal->env->ops->close(wal->env, wal->file);
     vdb_buf_fini(&wal->queue);
     vdb_buf_fini(&wal->spare);
     free(wal->segments);
-    pthread_cond_destroy(&wal->changed);
+    pthread_cond_destroy(&wal->room);
     pthread_mutex_destroy(&wal->mutex);
     free(wal->dir);
     free(wal);

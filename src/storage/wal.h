@@ -3,13 +3,17 @@
  *     writer:  vdb_wal_append (gets its sequence number) -> vdb_wal_wait (returns when the record is on the disk)
  *
  * Group commit: whoever waits first while no sync is running becomes the leader. It takes all records queued so
- * far, seals them (offsets, chain, checksums), writes them with one write, calls sync once, and wakes everyone.
- * Records that arrive meanwhile form the next group; when many write at once, its leader waits a little for those who
- * were just woken (wal.c, gather_locked).
+ * far, seals them (offsets, chain, checksums), writes them with one write, calls sync once, makes the first of those
+ * whose records came meanwhile the next leader, and then wakes those who are done: they run while the disk works on
+ * the next group.
  *
  *     idle --append--> queued --leader takes--> writing --write_at ok--> syncing --sync ok--> durable
  *                                                  |                        |
  *                                                  +------- fails ----------+--> failed (for good: E3)
+ *
+ * The file is written ahead with zeros: a sync of bytes that were there before costs the disk half of one that makes the
+ * file longer (the file system's journal stays out of it). Zeros to the end of a segment are a clean end of it; a
+ * rotation and a clean close cut them off.
  *
  * After a failed write or sync nothing more is ever acknowledged by this handle: the log's end is unknown until
  * the next open scans it. Threads: locked (one mutex).
@@ -22,8 +26,11 @@
 
 struct vdb_wal;
 
+#define VDB_WAL_NOTHING_AHEAD UINT64_MAX
+
 struct vdb_wal_options {
     uint64_t segment_bytes; /* a new segment begins once one is this large; 0: the default, 64 MiB */
+    uint64_t ahead_bytes;   /* zeros written ahead, at most; 0: the default, 1 MiB or an eighth of a segment */
 };
 
 /* What recovery found. */

@@ -90,7 +90,7 @@ bool vdb_wal_record_at(const uint8_t *image, size_t bytes, uint64_t offset, uint
                        struct vdb_wal_record *out, const char **reason);
 
 typedef enum vdb_wal_end {
-    VDB_WAL_END_CLEAN,  /* the image ends with a whole record */
+    VDB_WAL_END_CLEAN,  /* nothing but zeros follows the last whole record */
     VDB_WAL_END_TORN,   /* bytes past valid_bytes were never acknowledged (W4) */
     VDB_WAL_END_DAMAGED /* acknowledged bytes are bad */
 } vdb_wal_end;
@@ -102,6 +102,7 @@ struct vdb_wal_scan {
     uint32_t last_crc;  /* what the next record must name as its prev */
     uint64_t records;
     uint64_t durable_bytes; /* the greatest that an intact record vouches for (W4) */
+    uint64_t tail_bytes;    /* torn: from valid_bytes up to the last word that is not zero */
     const char *reason;     /* torn, damaged: what is wrong at valid_bytes */
     uint64_t proof_offset;  /* damaged: the later intact record that proves it */
 };

@@ -5,6 +5,7 @@
 #define VDB_STORAGE_WAL_INTERNAL_H
 
 #include <pthread.h>
+#include <semaphore.h>
 
 #include "base/limits.h"
 #include "wal.h"
@@ -16,26 +17,33 @@ struct vdb_wal_segment {
     uint64_t bytes;     /* durable ones */
 };
 
+/* A thread that waits for its record, or (with seq UINT64_MAX) only to be the leader. On its own stack. */
+struct vdb_wal_waiter {
+    struct vdb_wal_waiter *next;
+    uint64_t seq;
+    bool leads; /* woken as the leader */
+    sem_t wake; /* posted once it is off the list */
+};
+
 struct vdb_wal {
     struct vdb_env *env;
     char *dir;
     uint8_t uuid[VDB_UUID_BYTES];
     uint64_t segment_bytes;
+    uint64_t ahead_bytes; /* at most; 0: none */
 
     pthread_mutex_t mutex; /* guards all below, but for the leader's own fields */
-    pthread_cond_t changed;
-    struct vdb_buf queue; /* records not yet taken by a leader */
-    struct vdb_buf spare; /* memory kept for the next queue */
+    pthread_cond_t room;   /* the queue has become shorter */
+    struct vdb_buf queue;  /* records not yet taken by a leader */
+    struct vdb_buf spare;  /* memory kept for the next queue */
     uint64_t next_seq;
     uint64_t durable_seq;
-    bool leading;      /* a leader is writing */
+    bool leading;                   /* there is a leader: it writes, or was just woken to */
+    struct vdb_wal_waiter *waiters; /* in order of their arrival */
+    struct vdb_wal_waiter **waiters_end;
     bool unmarked;     /* something may stand in the log that no mark covers */
     vdb_status failed; /* why writes stopped; VDB_OK while they go on */
     struct vdb_err failure;
-    uint64_t queued;  /* records in the queue */
-    uint64_t crowd;   /* records that lately came within one sync and the one after it: how many write at once */
-    uint64_t sync_ns; /* moving average of what a group's write and sync take */
-    unsigned lonely_waits; /* groups yet to be led without waiting for a crowd, which did not come lately */
     uint64_t syncs;
     uint64_t bytes_written;           /* since open */
     struct vdb_wal_segment *segments; /* the live ones, numbers without gaps; the last is written to */
@@ -48,6 +56,7 @@ struct vdb_wal {
     uint32_t key; /* the header's checksum (W1) */
     uint32_t last_crc;
     uint64_t file_bytes;
+    uint64_t filled_bytes; /* of the file: zeros from file_bytes on */
 };
 
 struct vdb_wal *vdb_wal_new(struct vdb_env *env, const char *dir, const struct vdb_wal_options *options);

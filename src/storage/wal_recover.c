@@ -149,6 +149,7 @@ static vdb_status replay_file(struct recovery *r, uint64_t *first_seq, struct vd
                            scan.valid_bytes, scan.next_seq - 1, r->after_seq);
     }
     r->keep_bytes = scan.valid_bytes;
+    r->found->torn_bytes_cut = scan.tail_bytes;
     r->durable_bytes = scan.durable_bytes;
     *first_seq = header.first_seq;
     wal->key = header_crc;
@@ -221,22 +222,25 @@ static vdb_status open_tail(struct recovery *r, struct vdb_err *err)
         VDB_TRY(vdb_wal_segment_create(env, wal->dir, &header, &wal->file, &wal->key, err));
         wal->last_crc = wal->key;
         wal->file_bytes = VDB_WAL_HEADER_BYTES;
+        wal->filled_bytes = VDB_WAL_HEADER_BYTES;
         wal->segments[wal->segment_count - 1].bytes = VDB_WAL_HEADER_BYTES;
         return VDB_OK;
     }
     char path[VDB_LIMIT_PATH_BYTES_MAX];
     VDB_TRY(vdb_wal_segment_path(path, wal->dir, wal->number, err));
     VDB_TRY(env->ops->open(env, path, VDB_OPEN_WRITE, &wal->file, err));
-    if (r->source.bytes > r->keep_bytes) {
-        r->found->torn_bytes_cut = r->source.bytes - r->keep_bytes;
+    if (r->found->torn_bytes_cut > 0) {
         vdb_log(VDB_LOG_WARN, "wal", "%s: cutting %" PRIu64 " unacknowledged bytes after byte %" PRIu64, path,
                 r->found->torn_bytes_cut, r->keep_bytes);
+    }
+    if (r->source.bytes > r->keep_bytes) { /* zeros, too: the next group writes them anew */
         VDB_TRY(env->ops->truncate(env, wal->file, r->keep_bytes, err));
     }
     VDB_TRY(rewrite_unproven(r, err));
     VDB_TRY(env->ops->sync(env, wal->file, err));
     VDB_TRY(env->ops->sync_dir(env, wal->dir, err));
     wal->file_bytes = r->keep_bytes;
+    wal->filled_bytes = r->keep_bytes;
     return VDB_OK;
 }
 

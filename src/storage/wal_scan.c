@@ -2,6 +2,7 @@
 #include "wal_scan.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* Half of a common core's second-level cache: what was read is hashed and handed on before it leaves. */
 enum { WINDOW_BYTES = 512 << 10 };
@@ -115,6 +116,32 @@ vdb_status vdb_wal_source_proof(struct vdb_wal_source *source, uint32_t key, uin
     return VDB_OK;
 }
 
+vdb_status vdb_wal_source_content_end(struct vdb_wal_source *source, uint64_t from, uint64_t *end,
+                                      struct vdb_err *err)
+{
+    enum { PIECE_BYTES = 64 << 10 };
+    static const uint8_t zeros[PIECE_BYTES];
+    *end = from;
+    for (uint64_t at = from; at < source->bytes;) {
+        uint64_t left = source->bytes - at;
+        size_t piece = left < PIECE_BYTES ? (size_t)left : PIECE_BYTES;
+        const uint8_t *data;
+        VDB_TRY(vdb_wal_source_need(source, at, piece, &data, err));
+        if (data == NULL) {
+            break; /* cut meanwhile */
+        }
+        if (memcmp(data, zeros, piece) != 0) {
+            size_t used = piece;
+            while (data[used - 1] == 0) {
+                used--;
+            }
+            *end = at + used;
+        }
+        at += piece;
+    }
+    return VDB_OK;
+}
+
 struct vdb_wal_place vdb_wal_place_first(const struct vdb_wal_header *header, uint32_t header_crc)
 {
     return (struct vdb_wal_place){
@@ -151,6 +178,13 @@ vdb_status vdb_wal_scan(struct vdb_wal_source *source, const struct vdb_wal_head
         const char *reason;
         VDB_TRY(vdb_wal_source_record(source, place.offset, header_crc, &record, &reason, err));
         if (reason != NULL) {
+            uint64_t content_end;
+            VDB_TRY(vdb_wal_source_content_end(source, place.offset, &content_end, err));
+            if (content_end == place.offset) {
+                break; /* written ahead */
+            }
+            content_end = (content_end + VDB_WAL_ALIGN - 1) / VDB_WAL_ALIGN * VDB_WAL_ALIGN;
+            out->tail_bytes = (content_end < source->bytes ? content_end : source->bytes) - place.offset;
             VDB_TRY(vdb_wal_source_proof(source, header_crc, place.offset, &out->proof_offset, err));
             out->reason = reason;
             out->end = out->proof_offset != 0 ? VDB_WAL_END_DAMAGED : VDB_WAL_END_TORN;

@@ -47,6 +47,10 @@ vdb_status vdb_wal_source_record(struct vdb_wal_source *source, uint64_t offset,
 vdb_status vdb_wal_source_proof(struct vdb_wal_source *source, uint32_t key, uint64_t bad, uint64_t *proof,
                                 struct vdb_err *err) VDB_MUST_CHECK;
 
+/* *end: behind the last byte that is not zero, or `from` when all from there on are. */
+vdb_status vdb_wal_source_content_end(struct vdb_wal_source *source, uint64_t from, uint64_t *end,
+                                      struct vdb_err *err) VDB_MUST_CHECK;
+
 /* A place between two records, and what the next one must be like. */
 struct vdb_wal_place {
     uint32_t key; /* the header's checksum */

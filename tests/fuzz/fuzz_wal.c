@@ -70,7 +70,13 @@ static void check_image(const uint8_t *image, size_t bytes)
     REQUIRE(vdb_wal_scan_image(image, bytes, &header, crc, check_record, &walk, &scan, &err) == VDB_OK);
     REQUIRE(scan.records == walk.records && scan.valid_bytes == walk.at && scan.next_seq == walk.next_seq);
     REQUIRE(scan.valid_bytes <= bytes && scan.durable_bytes <= scan.valid_bytes);
-    REQUIRE((scan.end == VDB_WAL_END_CLEAN) == (scan.valid_bytes == bytes));
+    size_t content_end = bytes;
+    while (content_end > scan.valid_bytes && image[content_end - 1] == 0) {
+        content_end--;
+    }
+    REQUIRE((scan.end == VDB_WAL_END_CLEAN) == (scan.valid_bytes == content_end));
+    REQUIRE(scan.end == VDB_WAL_END_CLEAN || scan.valid_bytes + scan.tail_bytes >= content_end);
+    REQUIRE(scan.valid_bytes + scan.tail_bytes <= bytes);
     REQUIRE(scan.end == VDB_WAL_END_CLEAN || scan.reason[0] != '\0');
     REQUIRE(scan.end != VDB_WAL_END_DAMAGED || scan.proof_offset >= scan.valid_bytes);
     /* Cut there, it is a clean log that ends in the same record. */

@@ -181,7 +181,7 @@ static void test_every_truncation_of_the_last_segment(void **state)
 static void test_every_truncation_of_an_earlier_segment(void **state)
 {
     struct world *w = *state;
-    fill_segments(w, 3, true);
+    uint64_t count = fill_segments(w, 3, true);
     for (uint32_t s = 0; s < 2; s++) {
         uint8_t *good;
         size_t bytes;
@@ -192,7 +192,14 @@ static void test_every_truncation_of_an_earlier_segment(void **state)
         }
         struct vdb_buf longer = {0};
         vdb_buf_put(&longer, good, bytes);
-        vdb_buf_put_zeros(&longer, 8); /* zeros behind the last record: "the log goes on" */
+        vdb_buf_put_zeros(&longer, 64); /* zeros behind the last record were written ahead; bytes are damage */
+        write_whole(w, segment_name(s), longer.data, longer.bytes);
+        struct reopened r;
+        reopen_ok(w, 300, &r);
+        assert_seen(&r.seen, 1, count);
+        assert_int_equal(r.recovery.torn_bytes_cut, 0);
+        vdb_wal_close(r.wal, false);
+        longer.data[bytes + 20] = 1;
         write_whole(w, segment_name(s), longer.data, longer.bytes);
         assert_refused(w, "the log goes on in segment_");
         vdb_buf_fini(&longer);

@@ -161,7 +161,7 @@ static void test_length_is_bound_to_its_place(void **state)
     vdb_buf_fini(&image.buf);
 }
 
-/* Space that was reserved but never written reads as zeros: the end of the log, not a record. */
+/* Space that was written ahead reads as zeros: the end of the log, not a record. Anything else behind it is a tail. */
 static void test_zeros_are_no_records(void **state)
 {
     (void)state;
@@ -171,8 +171,17 @@ static void test_zeros_are_no_records(void **state)
     build(&image, (size_t[]){1}, 1);
     vdb_buf_put_zeros(&image.buf, 4096);
     assert_ok(scan(image.buf.data, image.buf.bytes, &out, &err), &err);
-    assert_int_equal(out.end, VDB_WAL_END_TORN);
+    assert_int_equal(out.end, VDB_WAL_END_CLEAN);
     assert_int_equal(out.valid_bytes, image.ends[0]);
+    assert_int_equal(out.tail_bytes, 0);
+    for (size_t at = image.ends[0]; at < image.buf.bytes; at += 37) {
+        image.buf.data[at] = 1;
+        assert_ok(scan(image.buf.data, image.buf.bytes, &out, &err), &err);
+        assert_int_equal(out.end, VDB_WAL_END_TORN);
+        assert_int_equal(out.valid_bytes, image.ends[0]);
+        assert_int_equal(out.tail_bytes, (at - image.ends[0]) / VDB_WAL_ALIGN * VDB_WAL_ALIGN + VDB_WAL_ALIGN);
+        image.buf.data[at] = 0;
+    }
     vdb_buf_fini(&image.buf);
 }
 

@@ -11,7 +11,7 @@
 static vdb_status open_after(struct world *w, uint64_t first, uint64_t after_seq, uint64_t segment_bytes,
                              struct reopened *out)
 {
-    struct vdb_wal_options options = {.segment_bytes = segment_bytes};
+    struct vdb_wal_options options = {.segment_bytes = segment_bytes, .ahead_bytes = VDB_WAL_NOTHING_AHEAD};
     *out = (struct reopened){0};
     return vdb_wal_open(w->env, at(w, "wal"), uuid, first, after_seq, &options, note_record, &out->seen,
                         &out->wal, &out->recovery, &w->err);

@@ -90,7 +90,8 @@ struct reopened {
 
 static inline vdb_status reopen(struct world *w, uint64_t segment_bytes, struct reopened *out)
 {
-    struct vdb_wal_options options = {.segment_bytes = segment_bytes};
+    /* Without zeros ahead, so that a file ends where its last record does. */
+    struct vdb_wal_options options = {.segment_bytes = segment_bytes, .ahead_bytes = VDB_WAL_NOTHING_AHEAD};
     *out = (struct reopened){0};
     return vdb_wal_open(w->env, at(w, "wal"), uuid, 0, 0, &options, note_record, &out->seen, &out->wal,
                         &out->recovery, &w->err);

@@ -13,10 +13,10 @@
  *   L3  A record that was handed out stays in the log, whatever becomes of the writer. Its bytes were durable, and so
  *       were those of all before it, so recovery finds them intact; and recovery cuts only from the first record that
  *       is not intact. It never writes other bytes in their place: what it writes again is what it read.
- *   L4  Bytes that are not a record yet are no error: they are read anew at each call. They may be a write that is half
- *       there, or a torn tail, which the writer's recovery cuts and writes over. They are damage when an intact record
- *       further on vouches for them, or the next segment is there, and they are still bad when read once more after
- *       that was seen.
+ *   L4  Zeros to the end of the file are the log's end so far. Other bytes that are not a record yet are no error: they
+ *       are read anew at each call. They may be a write that is half there, or a torn tail, which the writer's recovery
+ *       cuts and writes over. They are damage when an intact record further on vouches for them, or the next segment is
+ *       there, and they are still bad when read once more after that was seen.
  *
  * When the writer's own sync failed (E3): nothing is known of the bytes of that group, and on Linux a later sync may
  * pass over them. A sync tells the failure to every handle that was open when the write-back failed, so a reader that

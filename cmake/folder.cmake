@@ -18,6 +18,9 @@ function(vdb_folder name)
     elseif(source MATCHES "_avx512(vnni|bf16|vpopcntdq)\\.c$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
         "-mavx512${CMAKE_MATCH_1};-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx2;-mfma;-mf16c")
+    elseif(source MATCHES "_avx512vbmi\\.c$") # in company of VNNI only: Ice Lake, Zen 4 and later have both
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
+        "-mavx512vbmi;-mavx512vnni;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx2;-mfma;-mf16c")
     elseif(source MATCHES "_amx\\.c$") # nothing but the tile instructions: the file also asks whether they exist
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mamx-tile;-mamx-int8")
     endif()

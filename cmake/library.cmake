@@ -1,6 +1,6 @@
 # libvecdb.so and libvecdb.a: all floors up to the API but `data`, whose files only the command line reads; only the names of include/vecdb.h are visible in the .so.
 set(vdb_library_objects "")
-foreach(name base env distance index storage filter collection api)
+foreach(name base env distance quant index storage filter collection api)
   list(APPEND vdb_library_objects $<TARGET_OBJECTS:vdb_${name}_objects>)
 endforeach()
 

@@ -23,6 +23,8 @@ struct vdb_cli_command {
 extern const struct vdb_cli_command vdb_knn_command;
 extern const struct vdb_cli_command vdb_cli_cpu_command;
 extern const struct vdb_cli_command vdb_storage_command;
+extern const struct vdb_cli_command vdb_graph_hnsw_command;
+extern const struct vdb_cli_command vdb_graph_qgraph_command;
 
 /* The process's exit code for a status. */
 int vdb_cli_exit_code(vdb_status status);

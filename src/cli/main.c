@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-static const struct vdb_cli_command *const commands[] = {&vdb_knn_command, &vdb_storage_command,
+static const struct vdb_cli_command *const commands[] = {&vdb_knn_command, &vdb_graph_hnsw_command,
+                                                         &vdb_graph_qgraph_command, &vdb_storage_command,
                                                          &vdb_cli_cpu_command};
 
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0], HELP_WORDS_MAX = 8 };
@@ -26,8 +27,10 @@ static void put_overview(struct vdb_buf *out)
         out, "  help      Explain a command: vecdb help knn\n"
              "  version   Print the version\n"
              "\n"
-             "Examples: the ten nearest vectors to the first one of a query file; a durable collection\n"
+             "Examples: the ten nearest vectors to the first one of a query file; a graph index; a durable "
+             "collection\n"
              "  vecdb knn --dataset base.npy --query queries.npy --row 0\n"
+             "  vecdb hnsw build --dataset base.npy --out base.idx\n"
              "  vecdb storage init --path ./data && vecdb storage insert --path ./data --count 100000\n"
              "\n"
              "Exit codes: 0 fine, 2 wrong input (one line on stderr says what), 1 a failure of the system.\n");

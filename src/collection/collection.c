@@ -32,7 +32,7 @@ vdb_status vdb_collection_open(struct vdb_env *env, const char *dir, struct vdb_
     vdb_collection_note_unsaved(collection, stats.memory_bytes);
     const struct vdb_schema *schema = vdb_store_schema(collection->store);
     collection->index = vdb_index_find(vdb_str_of(schema->index));
-    if (collection->index == NULL) {
+    if (collection->index == NULL || (collection->index->caps & VDB_INDEX_BUILT) != 0) {
         status = vdb_err_set(err, VDB_VERSION, "index \"%s\" is not known to this version", schema->index);
         goto cleanup;
     }

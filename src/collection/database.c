@@ -421,7 +421,8 @@ vdb_status vdb_database_create(struct vdb_database *database, const struct vdb_s
                                struct vdb_err *err)
 {
     VDB_TRY(vdb_schema_check(schema, err));
-    if (vdb_index_find(vdb_str_of(schema->index)) == NULL) {
+    const struct vdb_index_ops *kind = vdb_index_find(vdb_str_of(schema->index));
+    if (kind == NULL || (kind->caps & VDB_INDEX_BUILT) != 0) { /* nothing here builds one yet */
         return vdb_err_set(err, VDB_UNSUPPORTED, "index type: \"%s\" is not in this version; it has flat",
                            schema->index);
     }

@@ -1,7 +1,9 @@
 /* index.c: the registry of index kinds. */
 #include "index.h"
+#include "hnsw.h"
+#include "qgraph.h"
 
-const struct vdb_index_ops *const vdb_index_all[] = {&vdb_index_flat, NULL};
+const struct vdb_index_ops *const vdb_index_all[] = {&vdb_index_flat, &vdb_index_hnsw, &vdb_index_qgraph, NULL};
 
 const struct vdb_index_ops *vdb_index_find(struct vdb_str name)
 {

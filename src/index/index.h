@@ -1,10 +1,11 @@
 /* index.h: the contract every index fills: one static const table per kind.
  *
- * An index sees neither files nor collections: it reads rows from an array view and gets a filter as a dense
- * bitset. NULL in a table means unsupported. `flat` is everybody's oracle. Operations that no index here has yet
- * (build, insert, remove, range, save, load) join the table with the first index that needs them.
+ * An index sees neither files nor collections: it reads rows from an array view, gets a filter as a dense bitset,
+ * and is saved as bytes. NULL in a table means unsupported. `flat` is everybody's oracle; it holds nothing, so its
+ * `index` is NULL. Operations that no index here has yet (range) join the table with the first that needs them.
  *
- * Threads: `create`d objects are shared-read in search; each search brings its own scratch (none for flat).
+ * Threads: built objects are shared-read in search; each search brings its own scratch (none for flat). Whether inserts
+ * and removals may run beside searches, a kind's header says.
  */
 #ifndef VDB_INDEX_INDEX_H
 #define VDB_INDEX_INDEX_H
@@ -50,9 +51,31 @@ struct vdb_query {
     const void *vector;                   /* dimension elements of rows->element */
     const struct vdb_bitset *allow;       /* rows that may be returned; NULL: all. allow->count >= rows->count */
     struct vdb_search_counters *counters; /* or NULL */
+    size_t ef;                            /* width of a graph's search; 0: the index's own */
 };
 
-enum { VDB_INDEX_EXACT = 1 /* results are the true nearest */ };
+/* A kind's caps. */
+enum {
+    VDB_INDEX_EXACT = 1,  /* results are the true nearest */
+    VDB_INDEX_BUILT = 2,  /* an object that `build` or `load` makes; without it there is no search */
+    VDB_INDEX_UPDATED = 4 /* insert and remove change a built object */
+};
+
+/* Reports how far a long call is; false asks it to stop, and it returns VDB_CANCELLED. Called from one thread at a
+ * time, not necessarily the caller's. */
+typedef bool vdb_index_progress_fn(void *ctx, uint64_t done, uint64_t total);
+
+/* What a build takes besides the rows. All zero: the kind's defaults, a thread per core. */
+struct vdb_index_settings {
+    const void *params;              /* of the kind: struct vdb_hnsw_params, ...; NULL: its defaults */
+    unsigned threads;                /* 0: one per core */
+    const struct vdb_bitset *only;   /* rows to take in; NULL: all. only->count >= rows->count */
+    vdb_index_progress_fn *progress; /* or NULL */
+    void *progress_ctx;
+};
+
+/* Takes the next bytes of a saved index. */
+typedef vdb_status vdb_index_write_fn(void *ctx, const void *data, size_t bytes, struct vdb_err *err);
 
 struct vdb_index_stats {
     uint64_t memory_bytes; /* beyond the rows */
@@ -69,6 +92,24 @@ struct vdb_index_ops {
     /* Walks the structure; VDB_CORRUPT names the first broken invariant. */
     vdb_status (*check)(const void *index, const struct vdb_rows *rows, struct vdb_err *err) VDB_MUST_CHECK;
     void (*stats)(const void *index, struct vdb_index_stats *out);
+
+    /* Makes an index over all rows. */
+    vdb_status (*build)(const struct vdb_rows *rows, const struct vdb_index_settings *settings, void **out,
+                        struct vdb_err *err) VDB_MUST_CHECK;
+    void (*destroy)(void *index); /* NULL is allowed */
+    /* Adds row `row` of rows. VDB_EXISTS when it is in. */
+    vdb_status (*insert)(void *index, const struct vdb_rows *rows, uint32_t row,
+                         struct vdb_err *err) VDB_MUST_CHECK;
+    /* Takes it out: no search that begins afterwards returns it. VDB_NOT_FOUND when it is not in. */
+    vdb_status (*remove)(void *index, const struct vdb_rows *rows, uint32_t row,
+                         struct vdb_err *err) VDB_MUST_CHECK;
+    /* stamp: what the caller knows the rows by (a segment's identity); load refuses any other. Beside no change. */
+    vdb_status (*save)(void *index, const struct vdb_rows *rows, uint64_t stamp, vdb_index_write_fn *write,
+                       void *ctx, struct vdb_err *err) VDB_MUST_CHECK;
+    /* data is what save wrote, over the same rows; it is not needed afterwards. VDB_CORRUPT, VDB_VERSION, or
+     * VDB_INVALID (of other rows) say what is wrong with it. */
+    vdb_status (*load)(const struct vdb_rows *rows, uint64_t stamp, const void *data, size_t bytes, void **out,
+                       struct vdb_err *err) VDB_MUST_CHECK;
 };
 
 /* Exact search over all rows. Its `index` argument is NULL: it holds nothing beyond the rows. */

@@ -8,44 +8,9 @@
 #include <stdlib.h>
 
 #include "index/index.h"
+#include "npy_support.h"
 
 enum { QUERIES_MAX = 60, K_MAX = 100 };
-
-/* A two-dimensional .npy of version 1, which all of these are. */
-struct matrix {
-    char *bytes;
-    const char *data;
-    size_t rows;
-    size_t columns;
-};
-
-static bool matrix_read(const char *set, const char *name, const char *type, struct matrix *out)
-{
-    char path[512];
-    snprintf(path, sizeof path, "%s/%s/%s.npy", getenv("VECDB_DATA"), set, name);
-    FILE *file = fopen(path, "rb");
-    if (file == NULL) {
-        return false;
-    }
-    assert_int_equal(fseek(file, 0, SEEK_END), 0);
-    long bytes = ftell(file);
-    assert_true(bytes > 10);
-    rewind(file);
-    out->bytes = malloc((size_t)bytes + 1);
-    assert_non_null(out->bytes);
-    assert_int_equal(fread(out->bytes, 1, (size_t)bytes, file), (size_t)bytes);
-    fclose(file);
-    out->bytes[bytes] = '\0';
-    assert_memory_equal(out->bytes, "\x93NUMPY\x01", 7);
-    size_t header = (unsigned char)out->bytes[8] + 256u * (unsigned char)out->bytes[9];
-    assert_true(10 + header < (size_t)bytes);
-    out->data = out->bytes + 10 + header;
-    assert_non_null(strstr(out->bytes + 10, type));
-    const char *shape = strstr(out->bytes + 10, "'shape': (");
-    assert_non_null(shape);
-    assert_int_equal(sscanf(shape, "'shape': (%zu, %zu", &out->rows, &out->columns), 2);
-    return true;
-}
 
 static void check_set(const char *set, const char *truth_name, vdb_element element, vdb_metric metric)
 {

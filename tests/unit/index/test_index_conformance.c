@@ -16,6 +16,7 @@
 #include "index/index.h"
 
 enum { ROWS = 1000, DIMENSION = 24, K = 10, QUERIES = 20, SEED = 4242 };
+#define RECALL_MIN 0.9 /* of an index that is not exact, at its own settings */
 
 struct world {
     float *memory;
@@ -68,6 +69,11 @@ static void test_tables_are_complete_and_found_by_name(void **state)
         const struct vdb_index_ops *ops = vdb_index_all[i];
         assert_true(ops->name != NULL && ops->name[0] != '\0');
         assert_true(ops->search != NULL && ops->cost != NULL && ops->check != NULL && ops->stats != NULL);
+        assert_int_equal((ops->caps & VDB_INDEX_BUILT) != 0, ops->build != NULL);
+        assert_int_equal(ops->build != NULL, ops->destroy != NULL);
+        assert_int_equal((ops->caps & VDB_INDEX_UPDATED) != 0, ops->insert != NULL);
+        assert_int_equal(ops->insert != NULL, ops->remove != NULL);
+        assert_int_equal(ops->save != NULL, ops->load != NULL);
         assert_ptr_equal(vdb_index_find(vdb_str_of(ops->name)), ops); /* so names are unique too */
     }
     assert_ptr_equal(vdb_index_find(vdb_str_of("flat")), &vdb_index_flat);
@@ -125,28 +131,104 @@ static void check_exact(const struct vdb_index_ops *ops, const struct vdb_rows *
     assert_true(topk->count == 0 || nearer < topk->count);
 }
 
-static void run_queries(const struct world *world, const struct vdb_index_ops *ops, const struct vdb_rows *rows,
-                        const struct vdb_bitset *allow, size_t k)
+/* How many of the allowed rows at most as far as the true k-th were returned, of how many an exact index returns. */
+struct recall {
+    size_t hits;
+    size_t wanted;
+};
+
+static int compare_doubles(const void *a, const void *b)
 {
+    double left = *(const double *)a;
+    double right = *(const double *)b;
+    return left < right ? -1 : left > right;
+}
+
+static void count_recall(const struct vdb_index_ops *ops, const struct vdb_rows *rows,
+                         const struct vdb_query *query, const struct vdb_topk *topk, struct recall *recall)
+{
+    double distances[ROWS];
+    size_t allowed = 0;
+    for (size_t i = 0; i < rows->count; i++) {
+        if (query->allow == NULL || vdb_bitset_test(query->allow, i)) {
+            distances[allowed++] = distance_of(ops, rows, query, i);
+        }
+    }
+    qsort(distances, allowed, sizeof *distances, compare_doubles);
+    size_t wanted = allowed < topk->k ? allowed : topk->k;
+    for (size_t i = 0; i < topk->count; i++) {
+        recall->hits += topk->heap[i].distance <= distances[wanted - 1];
+    }
+    recall->wanted += wanted;
+}
+
+static void *build(const struct vdb_index_ops *ops, const struct vdb_rows *rows)
+{
+    void *index = NULL;
+    if (ops->build != NULL) {
+        const struct vdb_index_settings settings = {.threads = 2};
+        struct vdb_err err = {0};
+        vdb_status status = ops->build(rows, &settings, &index, &err);
+        if (status != VDB_OK) {
+            fail_msg("%s: build: %s", ops->name, err.text);
+        }
+    }
+    return index;
+}
+
+static void destroy(const struct vdb_index_ops *ops, void *index)
+{
+    if (ops->destroy != NULL) {
+        ops->destroy(index);
+    }
+}
+
+static void run_queries(const struct world *world, const struct vdb_index_ops *ops, const void *index,
+                        const struct vdb_rows *rows, const struct vdb_bitset *allow, size_t k)
+{
+    struct recall recall = {0, 0};
     struct vdb_candidate *heap = malloc(k * sizeof *heap);
     assert_non_null(heap);
     struct vdb_search_counters counters = {0, 0};
     for (size_t q = 0; q < QUERIES; q++) {
-        struct vdb_query query = {world->queries[q], allow, &counters};
+        struct vdb_query query = {world->queries[q], allow, &counters, 0};
         struct vdb_search_counters before = counters;
         struct vdb_topk topk;
         vdb_topk_init(&topk, heap, k);
         struct vdb_err err = {0};
-        assert_int_equal(ops->search(NULL, rows, &query, &topk, &err), VDB_OK);
+        assert_int_equal(ops->search(index, rows, &query, &topk, &err), VDB_OK);
         vdb_topk_finish(&topk);
         check_answer(ops, rows, &query, &topk);
         if (ops->caps & VDB_INDEX_EXACT) {
             check_exact(ops, rows, &query, &topk);
+        } else {
+            count_recall(ops, rows, &query, &topk, &recall);
         }
         assert_true(counters.rows_visited >= before.rows_visited + topk.count);
         assert_true(counters.distances_computed >= before.distances_computed + topk.count);
     }
+    if ((double)recall.hits < RECALL_MIN * (double)recall.wanted) {
+        fail_msg("%s, %s, k %zu: %zu of %zu", ops->name, vdb_metric_name(rows->metric), k, recall.hits,
+                 recall.wanted);
+    }
     free(heap);
+}
+
+/* A kind that is built may refuse a metric, by name. */
+static bool takes(const struct vdb_index_ops *ops, const struct vdb_rows *rows)
+{
+    if (ops->build == NULL) {
+        return true;
+    }
+    const struct vdb_index_settings settings = {.threads = 1};
+    struct vdb_err err = {0};
+    void *index = NULL;
+    struct vdb_rows none = *rows;
+    none.count = 0;
+    vdb_status status = ops->build(&none, &settings, &index, &err);
+    assert_true(status == VDB_OK || (status == VDB_UNSUPPORTED && err.text[0] != '\0' && index == NULL));
+    destroy(ops, index);
+    return status == VDB_OK;
 }
 
 static void test_search_keeps_the_contract(void **state)
@@ -161,14 +243,22 @@ static void test_search_keeps_the_contract(void **state)
             if (!vdb_metric_fits(rows.element, rows.metric)) {
                 continue;
             }
-            run_queries(world, vdb_index_all[i], &rows, NULL, 1);
-            run_queries(world, vdb_index_all[i], &rows, NULL, K);
-            run_queries(world, vdb_index_all[i], &rows, NULL, ROWS + 7);
-            run_queries(world, vdb_index_all[i], &rows, &world->allow, K);
-            run_queries(world, vdb_index_all[i], &rows, &world->allow, ROWS);
-            run_queries(world, vdb_index_all[i], &rows, &nothing, K);
+            const struct vdb_index_ops *ops = vdb_index_all[i];
+            if (!takes(ops, &rows)) {
+                continue;
+            }
+            void *index = build(ops, &rows);
+            run_queries(world, ops, index, &rows, NULL, 1);
+            run_queries(world, ops, index, &rows, NULL, K);
+            run_queries(world, ops, index, &rows, NULL, ROWS + 7);
+            run_queries(world, ops, index, &rows, &world->allow, K);
+            run_queries(world, ops, index, &rows, &world->allow, ROWS);
+            run_queries(world, ops, index, &rows, &nothing, K);
+            destroy(ops, index);
             rows.count = 0;
-            run_queries(world, vdb_index_all[i], &rows, NULL, K);
+            index = build(ops, &rows);
+            run_queries(world, ops, index, &rows, NULL, K);
+            destroy(ops, index);
         }
     }
     vdb_bitset_fini(&nothing);
@@ -180,13 +270,92 @@ static void test_check_cost_and_stats(void **state)
     for (size_t i = 0; vdb_index_all[i] != NULL; i++) {
         const struct vdb_index_ops *ops = vdb_index_all[i];
         struct vdb_err err = {0};
-        assert_int_equal(ops->check(NULL, &world->rows, &err), VDB_OK);
-        double all = ops->cost(NULL, &world->rows, ROWS);
-        double few = ops->cost(NULL, &world->rows, 10);
+        void *index = build(ops, &world->rows);
+        assert_int_equal(ops->check(index, &world->rows, &err), VDB_OK);
+        double all = ops->cost(index, &world->rows, ROWS);
+        double few = ops->cost(index, &world->rows, 10);
         assert_true(few >= 0 && few <= all && all <= ROWS);
         struct vdb_index_stats stats = {UINT64_MAX};
-        ops->stats(NULL, &stats);
+        ops->stats(index, &stats);
         assert_true(stats.memory_bytes != UINT64_MAX);
+        destroy(ops, index);
+    }
+}
+
+static vdb_status append(void *ctx, const void *data, size_t bytes, struct vdb_err *err)
+{
+    (void)err;
+    vdb_buf_put(ctx, data, bytes);
+    return VDB_OK;
+}
+
+static void test_what_is_saved_loads_and_answers_the_same(void **state)
+{
+    struct world *world = *state;
+    for (size_t i = 0; vdb_index_all[i] != NULL; i++) {
+        const struct vdb_index_ops *ops = vdb_index_all[i];
+        if (ops->save == NULL) {
+            continue;
+        }
+        void *index = build(ops, &world->rows);
+        struct vdb_buf bytes = {0};
+        struct vdb_err err = {0};
+        assert_int_equal(ops->save(index, &world->rows, 77, append, &bytes, &err), VDB_OK);
+        void *loaded = NULL;
+        assert_int_equal(ops->load(&world->rows, 78, bytes.data, bytes.bytes, &loaded, &err), VDB_INVALID);
+        assert_null(loaded);
+        assert_int_equal(ops->load(&world->rows, 77, bytes.data, bytes.bytes - 1, &loaded, &err), VDB_CORRUPT);
+        assert_null(loaded);
+        assert_int_equal(ops->load(&world->rows, 77, bytes.data, bytes.bytes, &loaded, &err), VDB_OK);
+        assert_int_equal(ops->check(loaded, &world->rows, &err), VDB_OK);
+        for (size_t q = 0; q < QUERIES; q++) {
+            struct vdb_candidate answers[2][K];
+            for (size_t j = 0; j < 2; j++) {
+                struct vdb_query query = {.vector = world->queries[q]};
+                struct vdb_topk topk;
+                vdb_topk_init(&topk, answers[j], K);
+                assert_int_equal(ops->search(j == 0 ? index : loaded, &world->rows, &query, &topk, &err), VDB_OK);
+                vdb_topk_finish(&topk);
+                assert_int_equal(topk.count, K);
+            }
+            for (size_t j = 0; j < K; j++) {
+                assert_int_equal(answers[0][j].row, answers[1][j].row);
+            }
+        }
+        vdb_buf_fini(&bytes);
+        destroy(ops, loaded);
+        destroy(ops, index);
+    }
+}
+
+static void test_what_is_removed_is_not_returned(void **state)
+{
+    struct world *world = *state;
+    for (size_t i = 0; vdb_index_all[i] != NULL; i++) {
+        const struct vdb_index_ops *ops = vdb_index_all[i];
+        if ((ops->caps & VDB_INDEX_UPDATED) == 0) {
+            continue;
+        }
+        void *index = build(ops, &world->rows);
+        struct vdb_err err = {0};
+        assert_int_equal(ops->insert(index, &world->rows, 5, &err), VDB_EXISTS);
+        for (uint32_t row = 0; row < ROWS; row += 2) {
+            assert_int_equal(ops->remove(index, &world->rows, row, &err), VDB_OK);
+            assert_int_equal(ops->remove(index, &world->rows, row, &err), VDB_NOT_FOUND);
+        }
+        assert_int_equal(ops->check(index, &world->rows, &err), VDB_OK);
+        for (size_t q = 0; q < QUERIES; q++) {
+            struct vdb_candidate answer[K];
+            struct vdb_query query = {.vector = world->queries[q]};
+            struct vdb_topk topk;
+            vdb_topk_init(&topk, answer, K);
+            assert_int_equal(ops->search(index, &world->rows, &query, &topk, &err), VDB_OK);
+            assert_int_equal(topk.count, K);
+            for (size_t j = 0; j < K; j++) {
+                assert_int_equal(answer[j].row % 2, 1);
+            }
+        }
+        destroy(ops, index);
     }
 }
 
@@ -196,6 +365,8 @@ int main(void)
         cmocka_unit_test(test_tables_are_complete_and_found_by_name),
         cmocka_unit_test(test_search_keeps_the_contract),
         cmocka_unit_test(test_check_cost_and_stats),
+        cmocka_unit_test(test_what_is_saved_loads_and_answers_the_same),
+        cmocka_unit_test(test_what_is_removed_is_not_returned),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,0 +1,245 @@
+/* hnsw_walk.c: the search of one layer (algorithm 2), for queries and inserts alike.
+ *
+ * Candidates and results are one array, sorted by distance and ef long; a cursor stands on the nearest that was
+ * not expanded. It ends where the paper's two heaps end: when all of the ef nearest known are expanded. A list's
+ * neighbours that were not visited are gathered first, so that their vectors can be asked for ahead of their
+ * turn.
+ *
+ * Threads: readers beside writers, see hnsw_internal.h.
+ */
+#include "hnsw_internal.h"
+
+#include <math.h>
+
+enum {
+    EXPANDED_SHIFT = 31,
+    LINE_BYTES = VDB_CACHE_LINE_BYTES,
+    PREFETCH_BYTES_MAX = 4096,   /* of a vector; the processor's own prefetchers follow a longer one */
+    PREFETCH_AHEAD_BYTES = 6144, /* of vectors between the one asked for and the one computed */
+    PREFETCH_ROWS_MIN = 3,
+    PREFETCH_ROWS_MAX = 16,
+};
+
+#define EXPANDED (UINT32_C(1) << EXPANDED_SHIFT)
+
+void hnsw_new_epoch(struct hnsw_scratch *scratch)
+{
+    if (++scratch->epoch == 0) {
+        memset(scratch->marks, 0, scratch->mark_count);
+        scratch->epoch = 1;
+    }
+}
+
+void hnsw_walk_begin(struct hnsw_walk *walk, const struct vdb_hnsw *hnsw, const struct vdb_rows *rows,
+                     struct hnsw_scratch *scratch, const void *source)
+{
+    *walk = (struct hnsw_walk){.hnsw = hnsw,
+                               .rows = rows,
+                               .scratch = scratch,
+                               .query = source,
+                               .source = source,
+                               .limit = (uint32_t)rows->count,
+                               .equal = HNSW_NONE};
+    if (hnsw->lossy && source != NULL) {
+        hnsw_convert(hnsw, source, scratch->query);
+        walk->query = scratch->query;
+    }
+    if (hnsw->params.vectors_inside) {
+        if (rows->count <= (size_t)1 << hnsw->vectors.shift) {
+            walk->vectors = atomic_load_explicit(&hnsw->vectors.chunks[0], memory_order_acquire);
+            walk->stride_bytes = hnsw->vectors.item_bytes;
+        }
+    } else if (rows->count > 0 && rows->count - 1 < (size_t)1 << rows->chunk_shift) {
+        walk->vectors = rows->chunks[0];
+        walk->stride_bytes = rows->stride_bytes;
+    }
+}
+
+bool hnsw_walk_equals(const struct hnsw_walk *walk, uint32_t row)
+{
+    return memcmp(vdb_rows_at(walk->rows, row), walk->source, walk->hnsw->vector_bytes) == 0;
+}
+
+bool hnsw_walk_entry(struct hnsw_walk *walk, struct hnsw_entry *out, unsigned *layer)
+{
+    const struct vdb_hnsw *hnsw = walk->hnsw;
+    uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
+    if (entry == 0) {
+        return false;
+    }
+    uint32_t row = (uint32_t)entry;
+    *layer = (unsigned)(entry >> 32) - 1;
+    if (row >= walk->limit) { /* newer than the caller's view: any node in view will do */
+        *layer = 0;
+        uint32_t end = atomic_load_explicit(&hnsw->row_end, memory_order_acquire);
+        end = end < walk->limit ? end : walk->limit;
+        for (row = 0; row < end && hnsw_state_of(hnsw, row) != HNSW_NODE;) {
+            row++;
+        }
+        if (row == end) {
+            return false;
+        }
+    }
+    *out = (struct hnsw_entry){hnsw_distance(walk, walk->query, hnsw_vector(walk, row)), row};
+    walk->distances++;
+    return true;
+}
+
+void hnsw_walk_note(struct hnsw_walk *walk, unsigned layer, struct hnsw_entry at)
+{
+    struct vdb_hnsw_trace *trace = walk->trace;
+    walk->expanded++;
+    if (trace == NULL) {
+        return;
+    }
+    if (trace->step_count < VDB_HNSW_TRACE_STEPS_MAX) {
+        trace->steps[trace->step_count] = (struct vdb_hnsw_step){layer, at.row, (double)at.distance};
+    }
+    trace->step_count++;
+    trace->hops[layer]++;
+}
+
+struct hnsw_entry hnsw_walk_greedy(struct hnsw_walk *walk, struct hnsw_entry at, unsigned layer)
+{
+    const struct vdb_hnsw *hnsw = walk->hnsw;
+    for (bool moved = true; moved;) {
+        moved = false;
+        hnsw_walk_note(walk, layer, at);
+        const hnsw_slot *slots = hnsw_list_at(hnsw, at.row, layer);
+        for (uint32_t i = 0; i < hnsw->params.m; i++) {
+            uint32_t link = hnsw_link_get(&slots[i]);
+            if (link == HNSW_NONE) {
+                break;
+            }
+            if (link >= walk->limit) {
+                continue;
+            }
+            float distance = hnsw_distance(walk, walk->query, hnsw_vector(walk, link));
+            walk->distances++;
+            if (distance < at.distance) {
+                at = (struct hnsw_entry){distance, link};
+                moved = true;
+            }
+        }
+    }
+    return at;
+}
+
+/* Inserts behind those that are no farther; returns the place. The pool has room for one more. */
+static inline size_t pool_insert(struct hnsw_entry *pool, size_t count, struct hnsw_entry entry)
+{
+    size_t low = 0;
+    size_t high = count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (pool[middle].distance > entry.distance) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    memmove(pool + low + 1, pool + low, (count - low) * sizeof *pool);
+    pool[low] = entry;
+    return low;
+}
+
+static inline void prefetch_vector(const char *vector, size_t bytes)
+{
+    bytes = bytes < PREFETCH_BYTES_MAX ? bytes : PREFETCH_BYTES_MAX;
+    for (size_t i = 0; i < bytes; i += LINE_BYTES) {
+        __builtin_prefetch(vector + i);
+    }
+}
+
+uint32_t hnsw_walk_gather(struct hnsw_walk *walk, uint32_t row, unsigned layer, uint32_t *out)
+{
+    const hnsw_slot *slots = hnsw_list_at(walk->hnsw, row, layer);
+    const uint32_t slot_count = hnsw_list_slots(walk->hnsw, layer);
+    uint8_t *marks = walk->scratch->marks;
+    const uint8_t epoch = walk->scratch->epoch;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < slot_count; i++) {
+        uint32_t link = hnsw_link_get(&slots[i]);
+        if (link == HNSW_NONE) {
+            break;
+        }
+        link &= HNSW_ROW;
+        if (link < walk->limit && marks[link] != epoch) {
+            marks[link] = epoch;
+            out[count++] = link;
+        }
+    }
+    return count;
+}
+
+static inline void prefetch_list(const struct vdb_hnsw *hnsw, uint32_t row, unsigned layer)
+{
+    if (layer == 0) { /* above, the address is in the node, which would have to be there first */
+        const char *list = hnsw_at(&hnsw->lists, row);
+        for (size_t i = 0; i < hnsw->lists.item_bytes; i += LINE_BYTES) {
+            __builtin_prefetch(list + i);
+        }
+    }
+}
+
+void hnsw_walk_layer(struct hnsw_walk *walk, unsigned layer, size_t ef)
+{
+    const struct vdb_hnsw *hnsw = walk->hnsw;
+    const size_t bytes = vdb_vector_bytes(hnsw->inside_element, hnsw->dimension);
+    struct hnsw_entry *pool = walk->scratch->pool;
+    uint32_t fresh[2 * VDB_HNSW_M_MAX];
+    size_t count = walk->pool_count;
+    size_t ahead = PREFETCH_AHEAD_BYTES / bytes;
+    ahead = ahead < PREFETCH_ROWS_MIN ? PREFETCH_ROWS_MIN : ahead < PREFETCH_ROWS_MAX ? ahead : PREFETCH_ROWS_MAX;
+    hnsw_new_epoch(walk->scratch);
+    for (size_t i = 0; i < count; i++) {
+        pool[i].row &= ~EXPANDED;
+        walk->scratch->marks[pool[i].row] = walk->scratch->epoch;
+    }
+    for (size_t cursor = 0; cursor < count;) {
+        struct hnsw_entry at = pool[cursor];
+        pool[cursor].row |= EXPANDED;
+        hnsw_walk_note(walk, layer, at);
+        uint32_t fresh_count = hnsw_walk_gather(walk, at.row, layer, fresh);
+        for (uint32_t i = 0; i < fresh_count && i < ahead; i++) {
+            prefetch_vector(hnsw_vector(walk, fresh[i]), bytes);
+        }
+        walk->distances += fresh_count;
+        size_t nearest = cursor + 1;
+        while (nearest < count && (pool[nearest].row & EXPANDED) != 0) {
+            nearest++;
+        }
+        if (nearest < count) { /* the next, unless a nearer one turns up */
+            prefetch_list(hnsw, pool[nearest].row, layer);
+        }
+        for (uint32_t i = 0; i < fresh_count; i++) {
+            if (i + ahead < fresh_count) {
+                prefetch_vector(hnsw_vector(walk, fresh[i + ahead]), bytes);
+            }
+            const float bound = count == ef ? pool[count - 1].distance : INFINITY;
+            float distance = hnsw_distance(walk, walk->query, hnsw_vector(walk, fresh[i]));
+            if (count == ef && !(distance < bound)) {
+                continue;
+            }
+            size_t place = pool_insert(pool, count - (count == ef), (struct hnsw_entry){distance, fresh[i]});
+            count += count < ef;
+            if (place <= nearest) {
+                nearest = place;
+                prefetch_list(hnsw, fresh[i], layer);
+            }
+            if (distance <= 0 && walk->stop_at_zero && hnsw_state_of(hnsw, fresh[i]) == HNSW_NODE &&
+                (!hnsw->lossy || hnsw_walk_equals(walk, fresh[i]))) {
+                walk->equal = fresh[i];
+                walk->pool_count = count;
+                return;
+            }
+        }
+        for (cursor = nearest; cursor < count && (pool[cursor].row & EXPANDED) != 0;) {
+            cursor++;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        pool[i].row &= ~EXPANDED;
+    }
+    walk->pool_count = count;
+}

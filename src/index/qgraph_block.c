@@ -1,0 +1,136 @@
+/* qgraph_block.c: the blocks of nodes: memory and encoding.
+ *
+ * For a node x, its neighbour y and a query q, with r = y - x and P the projection on the codes' directions:
+ *
+ *     |q - y|^2 = |q - x|^2 + |r|^2 - 2 <q - x, r>,      <q - x, r> ~ <P(q - x), P r>
+ *
+ * the rest of the product, in the directions that codes leave out, being small and of either sign. The code s
+ * holds the signs of P r, and <v, P r> ~ f <v, s> with f = |P r|^2 / |P r|_1 is RaBitQ's estimate without bias
+ * (Gao and Long 2024, section 3.2; f as they write it, 1 / <o-bar, o>). So
+ *
+ *     |q - y|^2 ~ |q - x|^2 + offset + slope <P q, s>,   offset = |r|^2 + 2 f <P x, s>,   slope = -2 f
+ *
+ * Both factors are stored as f16, scaled so that a sample's greatest is 2^12 (offset) or 2^10 (slope).
+ *
+ * Threads: encoding different nodes at once is allowed.
+ */
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/mem.h"
+#include "qgraph_internal.h"
+
+enum { HUGE_PAGE_BYTES = 2 << 20 };
+
+static uint16_t float_to_half(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    const uint16_t sign = (uint16_t)(bits >> 16 & 0x8000u);
+    float magnitude = fabsf(value);
+    if (!(magnitude < 65504.0F)) {
+        return (uint16_t)(sign | (isinf(value) ? 0x7C00u : 0x7BFFu));
+    }
+    if (magnitude < 0x1p-14F) {
+        return (uint16_t)(sign | (unsigned)lrintf(magnitude * 0x1p24F));
+    }
+    bits &= 0x7FFFFFFFu;
+    bits += 0xFFFu + (bits >> 13 & 1);
+    return (uint16_t)(sign | (bits - (112u << 23)) >> 13);
+}
+
+void vdb_qgraph_block_shape(uint32_t dimension, uint32_t bits, struct vdb_qgraph_shape *out)
+{
+    out->dimension = dimension;
+    out->bits = bits;
+    out->head_at = (uint32_t)vdb_round_up(dimension, 16);
+    out->codes_at = (uint32_t)vdb_round_up(out->head_at + sizeof(struct vdb_qgraph_head), 64);
+    out->factors_at = out->codes_at + (uint32_t)vdb_fastscan_packed_bytes(bits);
+    out->nodes_at = out->factors_at + VDB_QGRAPH_DEGREE * 2 * (uint32_t)sizeof(uint16_t);
+    out->block_bytes = out->nodes_at + VDB_QGRAPH_DEGREE * (uint32_t)sizeof(uint32_t);
+}
+
+void *vdb_qgraph_block_alloc(size_t bytes, size_t *mapped_bytes)
+{
+    size_t whole;
+    if (!vdb_size_add(bytes, 2 * (size_t)HUGE_PAGE_BYTES, &whole)) {
+        return NULL;
+    }
+    whole &= ~((size_t)HUGE_PAGE_BYTES - 1);
+    char *memory = mmap(NULL, whole + HUGE_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                        0);
+    if (memory == MAP_FAILED) {
+        return NULL;
+    }
+    char *aligned = (char *)vdb_round_up((uintptr_t)memory, HUGE_PAGE_BYTES);
+    size_t before = (size_t)(aligned - memory);
+    if (before > 0) {
+        (void)munmap(memory, before);
+    }
+    (void)munmap(aligned + whole, HUGE_PAGE_BYTES - before);
+    (void)madvise(aligned, whole, MADV_HUGEPAGE); /* a system without them goes slower, no more */
+    *mapped_bytes = whole;
+    return aligned;
+}
+
+void vdb_qgraph_block_free(void *blocks, size_t mapped_bytes)
+{
+    if (blocks != NULL) {
+        (void)munmap(blocks, mapped_bytes);
+    }
+}
+
+/* Factors without their units; writes the neighbour's code. */
+static void factors_of(const struct vdb_qgraph *graph, const int16_t *codes, uint32_t node, uint32_t neighbour,
+                       uint32_t distance, uint8_t *code, float *offset, float *slope)
+{
+    const size_t bits = graph->shape.bits;
+    const struct vdb_qgraph_numbers n = graph->kernels->code(
+        codes + (node < graph->node_count ? node : graph->node_count) * bits, codes + (size_t)neighbour * bits,
+        bits, code);
+    float factor = 0;
+    if (n.length > 0) {
+        factor = (float)n.square / (float)n.length * graph->projection.unit * graph->projection.unit;
+    }
+    *offset = (float)distance + 2 * factor * (float)n.product;
+    *slope = -2 * factor;
+}
+
+void vdb_qgraph_block_measure(const struct vdb_qgraph *graph, const int16_t *codes, uint32_t node,
+                              const uint32_t *neighbours, const uint32_t *distances, size_t count,
+                              float *offset_max, float *slope_max)
+{
+    uint8_t code[VDB_QGRAPH_BITS_MAX / 8];
+    for (size_t i = 0; i < count; i++) {
+        float offset;
+        float slope;
+        factors_of(graph, codes, node, neighbours[i], distances[i], code, &offset, &slope);
+        *offset_max = fmaxf(*offset_max, fabsf(offset));
+        *slope_max = fmaxf(*slope_max, fabsf(slope));
+    }
+}
+
+void vdb_qgraph_block_encode(const struct vdb_qgraph *graph, const int16_t *codes, uint32_t node,
+                             const uint32_t *neighbours, const uint32_t *distances, size_t count)
+{
+    const size_t bits = graph->shape.bits;
+    uint8_t signs[VDB_FASTSCAN_CODES * VDB_QGRAPH_BITS_MAX / 8] = {0};
+    uint8_t *block = qgraph_block(graph, node);
+    uint16_t *factors = (uint16_t *)(void *)(block + graph->shape.factors_at);
+    uint32_t *nodes = qgraph_nodes(graph, node);
+    assert(count <= VDB_QGRAPH_DEGREE);
+    for (size_t i = 0; i < VDB_QGRAPH_DEGREE; i++) {
+        float offset = INFINITY;
+        float slope = 0;
+        nodes[i] = i < count ? neighbours[i] : node;
+        if (i < count) {
+            factors_of(graph, codes, node, neighbours[i], distances[i], signs + i * bits / 8, &offset, &slope);
+        }
+        factors[i] = float_to_half(offset * graph->unit);
+        factors[VDB_QGRAPH_DEGREE + i] = float_to_half(slope * graph->slope_unit);
+    }
+    vdb_fastscan_pack(signs, bits, block + graph->shape.codes_at);
+}

@@ -55,7 +55,9 @@ vdb_status vdb_collection_snapshot_create(struct vdb_collection *collection, con
                                           struct vdb_snapshot_info *info, struct vdb_err *err)
 {
     VDB_TRY(enter(collection, err));
-    return leave(collection, vdb_store_snapshot_create(collection->store, name, info, err));
+    vdb_status status = leave(collection, vdb_store_snapshot_create(collection->store, name, info, err));
+    vdb_snapshots_forget(&collection->snapshots, name); /* one before it, whose deletion is not quite over */
+    return status;
 }
 
 vdb_status vdb_collection_snapshot_list(struct vdb_collection *collection, struct vdb_snapshot_info **out,
@@ -69,7 +71,16 @@ vdb_status vdb_collection_snapshot_delete(struct vdb_collection *collection, con
                                           struct vdb_err *err)
 {
     VDB_TRY(enter(collection, err));
-    return leave(collection, vdb_store_snapshot_delete(collection->store, name, err));
+    vdb_status status = leave(collection, vdb_store_snapshot_delete(collection->store, name, err));
+    vdb_snapshots_forget(&collection->snapshots, name); /* also after a failure: its name may be gone */
+    return status;
+}
+
+vdb_status vdb_collection_snapshot_read(struct vdb_collection *collection, const char *name,
+                                        struct vdb_store **out, struct vdb_err *err)
+{
+    VDB_TRY(enter(collection, err));
+    return leave(collection, vdb_store_snapshot_read(collection->store, name, out, err));
 }
 
 vdb_status vdb_collection_promote(struct vdb_collection *collection, struct vdb_err *err)

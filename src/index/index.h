@@ -47,9 +47,12 @@ struct vdb_search_counters {
 };
 
 struct vdb_query {
-    const void *vector;                   /* dimension elements of rows->element */
+    const void *vector;                   /* dimension elements of rows->element, or, if wide, of f32 */
     const struct vdb_bitset *allow;       /* rows that may be returned; NULL: all. allow->count >= rows->count */
     struct vdb_search_counters *counters; /* or NULL */
+    /* The vector is of f32, which rows->element (not bits) may not be able to hold: the answer is that of the same rows
+     * as f32, to the last bit. Slower, and takes memory for it (VDB_NO_MEMORY). */
+    bool wide;
 };
 
 enum { VDB_INDEX_EXACT = 1 /* results are the true nearest */ };

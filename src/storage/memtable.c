@@ -372,8 +372,9 @@ bool vdb_memtable_end(struct vdb_memtable *memtable, const struct vdb_id *id, ui
     return ended;
 }
 
-static void pin_locked(struct vdb_memtable *memtable, struct vdb_memtable_view *view)
+void vdb_memtable_pin(struct vdb_memtable *memtable, struct vdb_memtable_view *view)
 {
+    pthread_rwlock_rdlock(&memtable->lock);
     *view = (struct vdb_memtable_view){
         .seq = memtable->visible_seq,
         .slot_count = memtable->slot_count,
@@ -383,38 +384,17 @@ static void pin_locked(struct vdb_memtable *memtable, struct vdb_memtable_view *
         .vector_chunks = (const void *const *)memtable->vectors.chunks,
         .row_chunks = (struct vdb_row *const *)(void *)memtable->rows.chunks,
     };
-}
-
-void vdb_memtable_pin(struct vdb_memtable *memtable, struct vdb_memtable_view *view)
-{
-    pthread_rwlock_rdlock(&memtable->lock);
-    pin_locked(memtable, view);
     pthread_rwlock_unlock(&memtable->lock);
-}
-
-static void look_locked(struct vdb_memtable *memtable, const struct vdb_memtable_view *view,
-                        const struct vdb_id *ids, size_t count, uint32_t *slots)
-{
-    for (size_t i = 0; i < count; i++) {
-        uint32_t slot = vdb_idmap_find(&memtable->ids, &ids[i], id_of, memtable);
-        slots[i] = slot != VDB_SLOT_NONE && vdb_slot_visible(view, slot) ? slot : VDB_SLOT_NONE;
-    }
 }
 
 void vdb_memtable_look(struct vdb_memtable *memtable, const struct vdb_memtable_view *view,
                        const struct vdb_id *ids, size_t count, uint32_t *slots)
 {
     pthread_rwlock_rdlock(&memtable->lock);
-    look_locked(memtable, view, ids, count, slots);
-    pthread_rwlock_unlock(&memtable->lock);
-}
-
-void vdb_memtable_find(struct vdb_memtable *memtable, const struct vdb_id *ids, size_t count,
-                       struct vdb_memtable_view *view, uint32_t *slots)
-{
-    pthread_rwlock_rdlock(&memtable->lock);
-    pin_locked(memtable, view);
-    look_locked(memtable, view, ids, count, slots);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t slot = vdb_idmap_find(&memtable->ids, &ids[i], id_of, memtable);
+        slots[i] = slot != VDB_SLOT_NONE && vdb_slot_visible(view, slot) ? slot : VDB_SLOT_NONE;
+    }
     pthread_rwlock_unlock(&memtable->lock);
 }
 

@@ -96,12 +96,8 @@ static inline bool vdb_slot_visible(const struct vdb_memtable_view *view, uint32
     return row->seq_from <= view->seq && view->seq < atomic_load_explicit(&row->seq_to, memory_order_relaxed);
 }
 
-/* Pins a view and finds, as of it, the slots of ids[0..count): slots[i] is VDB_SLOT_NONE (idmap.h) for absent
- * ones. */
-void vdb_memtable_find(struct vdb_memtable *memtable, const struct vdb_id *ids, size_t count,
-                       struct vdb_memtable_view *view, uint32_t *slots);
-
-/* The same for a view pinned before, while nothing is published in between. */
+/* Finds, as of a view, the slots of ids[0..count): slots[i] is VDB_SLOT_NONE (idmap.h) for absent ones. Nothing may
+ * have been published since the view was pinned. */
 void vdb_memtable_look(struct vdb_memtable *memtable, const struct vdb_memtable_view *view,
                        const struct vdb_id *ids, size_t count, uint32_t *slots);
 

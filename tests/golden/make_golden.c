@@ -29,7 +29,7 @@ static void check(vecdb_status status, const vecdb_error *err, const char *what)
 static void create(const char *name, uint32_t dimension, vecdb_metric metric)
 {
     vecdb_error err;
-    vecdb_collection_config config = {name, dimension, metric, NULL};
+    vecdb_collection_config config = {.name = name, .dimension = dimension, .metric = metric};
     check(vecdb_create_collection(db, &config, &err), &err, name);
 }
 

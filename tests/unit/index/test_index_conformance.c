@@ -132,7 +132,7 @@ static void run_queries(const struct world *world, const struct vdb_index_ops *o
     assert_non_null(heap);
     struct vdb_search_counters counters = {0, 0};
     for (size_t q = 0; q < QUERIES; q++) {
-        struct vdb_query query = {world->queries[q], allow, &counters};
+        struct vdb_query query = {.vector = world->queries[q], .allow = allow, .counters = &counters};
         struct vdb_search_counters before = counters;
         struct vdb_topk topk;
         vdb_topk_init(&topk, heap, k);

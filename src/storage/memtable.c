@@ -24,6 +24,7 @@ enum {
     CHUNK_SHIFT_MIN = 3,
     CHUNK_SHIFT_MAX = 14,
     DIRECTORY_FIRST = 16,
+    PAGE_BYTES = 4096,
     HUGE_AFTER_CHUNKS = 2, /* a small collection's memory grows page by page */
     AHEAD_OPS = 16,        /* ids whose place in the map is asked for before they are put there */
 };
@@ -46,6 +47,8 @@ struct block {
 
 struct vdb_memtable {
     _Atomic uint64_t refs;
+    _Atomic(void *) spare;    /* the next chunk of vectors, its pages there; NULL: none yet */
+    atomic_bool spare_wanted; /* nobody has begun to make it */
     uint32_t dimension;
     size_t stride_bytes;
     unsigned chunk_shift;
@@ -111,6 +114,7 @@ void vdb_memtable_unref(struct vdb_memtable *memtable)
     }
     directory_fini(&memtable->vectors);
     directory_fini(&memtable->rows);
+    free(atomic_load_explicit(&memtable->spare, memory_order_acquire));
     vdb_idmap_fini(&memtable->ids);
     while (memtable->blocks != NULL) {
         struct block *next = memtable->blocks->next;
@@ -135,8 +139,8 @@ static void *make_chunk(size_t bytes, bool huge)
     return chunk;
 }
 
-/* Adds a chunk of `bytes`. */
-static bool directory_add(struct directory *directory, size_t bytes)
+/* Adds a chunk of `bytes`: the one at *spare (may be NULL), if there is one. */
+static bool directory_add(struct directory *directory, size_t bytes, _Atomic(void *) *spare)
 {
     if (directory->count == directory->capacity) {
         size_t capacity = directory->capacity > 0 ? directory->capacity * 2 : DIRECTORY_FIRST;
@@ -151,7 +155,10 @@ static bool directory_add(struct directory *directory, size_t bytes)
         directory->chunks = grown;
         directory->capacity = capacity;
     }
-    void *chunk = make_chunk(bytes, directory->count >= HUGE_AFTER_CHUNKS);
+    void *chunk = spare != NULL ? atomic_exchange_explicit(spare, NULL, memory_order_acq_rel) : NULL;
+    if (chunk == NULL) {
+        chunk = make_chunk(bytes, directory->count >= HUGE_AFTER_CHUNKS);
+    }
     if (chunk == NULL) {
         return false;
     }
@@ -173,17 +180,38 @@ static vdb_status reserve_locked(struct vdb_memtable *memtable, uint32_t upserts
     while (memtable->rows.count * chunk_rows < slots) {
         /* rows follow vectors, so that a half-failed step is made up for by the next reservation */
         if ((memtable->vectors.count == memtable->rows.count &&
-             !directory_add(&memtable->vectors, vector_bytes)) ||
-            !directory_add(&memtable->rows, row_bytes)) {
+             !directory_add(&memtable->vectors, vector_bytes, &memtable->spare)) ||
+            !directory_add(&memtable->rows, row_bytes, NULL)) {
             return vdb_err_no_memory(err, "rows");
         }
         memtable->memory_bytes += vector_bytes + row_bytes;
+        if (memtable->vectors.count >= HUGE_AFTER_CHUNKS) {
+            atomic_store_explicit(&memtable->spare_wanted, true, memory_order_relaxed);
+        }
     }
     if (!vdb_idmap_reserve(&memtable->ids, (size_t)memtable->reserved + upserts)) {
         return vdb_err_no_memory(err, "the id map");
     }
     memtable->reserved += upserts;
     return VDB_OK;
+}
+
+bool vdb_memtable_wants_memory(const struct vdb_memtable *memtable)
+{
+    return atomic_load_explicit(&memtable->spare_wanted, memory_order_relaxed);
+}
+
+void vdb_memtable_make_memory(struct vdb_memtable *memtable)
+{
+    if (!atomic_exchange_explicit(&memtable->spare_wanted, false, memory_order_relaxed)) {
+        return;
+    }
+    size_t bytes = memtable->stride_bytes << memtable->chunk_shift;
+    uint8_t *chunk = make_chunk(bytes, true);
+    for (size_t at = 0; chunk != NULL && at < bytes; at += PAGE_BYTES) {
+        chunk[at] = 0;
+    }
+    free(atomic_exchange_explicit(&memtable->spare, chunk, memory_order_acq_rel));
 }
 
 /* Walks the whole batch: checks it and sums what publication will need. */

@@ -59,6 +59,12 @@ void vdb_memtable_unref(struct vdb_memtable *memtable); /* the last frees it; NU
 vdb_status vdb_memtable_stage(struct vdb_memtable *memtable, const void *payload, size_t bytes,
                               struct vdb_staged **out, struct vdb_err *err) VDB_MUST_CHECK;
 
+/* The memory that the rows to come need next can be made ready beside the writers (any thread that holds a reference):
+ * a system that clears pages, or a host that has to find them, takes long over it, and a publication that waits for that
+ * holds up readers. wants: nobody has begun to. */
+bool vdb_memtable_wants_memory(const struct vdb_memtable *memtable);
+void vdb_memtable_make_memory(struct vdb_memtable *memtable);
+
 /* Ends, as of seq, the live version of an id that is kept elsewhere (in a memtable before this one, in a segment).
  * True when there was one. */
 typedef bool vdb_memtable_older_fn(void *ctx, const struct vdb_id *id, uint64_t seq);

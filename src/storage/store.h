@@ -126,6 +126,10 @@ struct vdb_compact_result {
 vdb_status vdb_store_compact(struct vdb_store *store, const struct vdb_compact_options *options,
                              struct vdb_compact_result *result, struct vdb_err *err) VDB_MUST_CHECK;
 
+/* Memory that writes to come will need can be made ready beside them: wants says when there is some to make. */
+bool vdb_store_wants_memory(const struct vdb_store *store);
+void vdb_store_make_memory(struct vdb_store *store);
+
 /* Whether vdb_store_compact without `full` would find something to do. */
 bool vdb_store_wants_compaction(struct vdb_store *store);
 

@@ -54,7 +54,8 @@ struct vdb_store {
     pthread_mutex_t publishing; /* one publisher at a time */
     pthread_mutex_t naming;
     _Atomic uint64_t writes;
-    atomic_bool damaged; /* a publication met a damaged segment: no more writes; set once, after `damage` */
+    atomic_bool wants_memory; /* the memtable does */
+    atomic_bool damaged;      /* a publication met a damaged segment: no more writes; set once, after `damage` */
     struct vdb_err damage;
 
     struct vdb_wal_recovery recovery;

@@ -42,7 +42,7 @@ typedef enum vecdb_status {
     VECDB_OK = 0,
     VECDB_INVALID = 1,   /* your input breaks a rule; the message names field, value and limit */
     VECDB_NOT_FOUND = 2, /* no such collection or snapshot */
-    VECDB_EXISTS = 3,    /* a collection of that name is there */
+    VECDB_EXISTS = 3,    /* a collection or snapshot of that name is there */
     VECDB_LIMIT = 4,     /* past a documented limit */
     VECDB_BUSY = 5,      /* the directory is open in another process or handle */
     VECDB_IO = 6,        /* the disk or system failed */

@@ -17,6 +17,9 @@ struct vecdb {
 /* Copies an outcome to the user's error (may be NULL) and returns it as a public status. */
 vecdb_status vdb_api_report(vdb_status status, const struct vdb_err *from, vecdb_error *to);
 
+/* VDB_INVALID for NULL and for COLLECTION@SNAPSHOT: what takes a name and does not read points refuses them. */
+vdb_status vdb_api_check_collection(const char *name, struct vdb_err *err) VDB_MUST_CHECK;
+
 /* A reference to the collection of that name; NULL names none. COLLECTION@SNAPSHOT is VDB_INVALID here. */
 vdb_status vdb_api_get(vecdb *db, const char *name, struct vdb_collection **out,
                        struct vdb_err *err) VDB_MUST_CHECK;

@@ -307,8 +307,8 @@ vecdb_status vecdb_restore_snapshot(vecdb *db, const char *name, const char *sna
     vdb_status status;
     VDB_CHECK(check_snapshot_name(snapshot, &inner));
     VDB_CHECK(check_target(to, &inner));
-    status = name != NULL ? vdb_database_restore_snapshot(db->database, name, snapshot, to, &inner)
-                          : vdb_err_set(&inner, VDB_INVALID, "collection: no name given");
+    VDB_CHECK(vdb_api_check_collection(name, &inner));
+    status = vdb_database_restore_snapshot(db->database, name, snapshot, to, &inner);
 
 cleanup:
     return vdb_api_report(status, &inner, err);

@@ -97,9 +97,8 @@ void vecdb_close(vecdb *db)
     }
 }
 
-vdb_status vdb_api_get(vecdb *db, const char *name, struct vdb_collection **out, struct vdb_err *err)
+vdb_status vdb_api_check_collection(const char *name, struct vdb_err *err)
 {
-    *out = NULL;
     if (name == NULL) {
         return vdb_err_set(err, VDB_INVALID, "collection: no name given");
     }
@@ -110,6 +109,13 @@ vdb_status vdb_api_get(vecdb *db, const char *name, struct vdb_collection **out,
             "scanned, nothing else",
             name);
     }
+    return VDB_OK;
+}
+
+vdb_status vdb_api_get(vecdb *db, const char *name, struct vdb_collection **out, struct vdb_err *err)
+{
+    *out = NULL;
+    VDB_TRY(vdb_api_check_collection(name, err));
     return vdb_database_get(db->database, name, out, err);
 }
 
@@ -143,8 +149,10 @@ vecdb_status vecdb_create_collection(vecdb *db, const vecdb_collection_config *c
 vecdb_status vecdb_drop_collection(vecdb *db, const char *name, vecdb_error *err)
 {
     struct vdb_err inner = {0};
-    vdb_status status = name != NULL ? vdb_database_drop(db->database, name, &inner)
-                                     : vdb_err_set(&inner, VDB_INVALID, "collection: no name given");
+    vdb_status status = vdb_api_check_collection(name, &inner);
+    if (status == VDB_OK) {
+        status = vdb_database_drop(db->database, name, &inner);
+    }
     return vdb_api_report(status, &inner, err);
 }
 

@@ -225,8 +225,33 @@ static void check_snapshot(void **state, const char *name)
         assert_vecdb_ok(vecdb_count(db, at_kept, NULL, 0, &then, &err), &err);
         assert_true(then > 0);
         assert_int_equal(then, now);
+        vecdb_verify_result verified;
+        assert_vecdb_ok(vecdb_verify(db, collections[i], &verified, &err), &err);
+        assert_int_equal(verified.snapshots, 1);
     }
     vecdb_close(db);
+}
+
+/* Collections of the other elements: what they hold is read from a segment and a log; then all from a segment. */
+static void check_elements(void **state, const char *name)
+{
+    static const char *const collections[] = {"f16", "i8", "u8"};
+    static char expected[LISTING_BYTES];
+    char dir[PATH_BYTES];
+    vecdb *db;
+    vecdb_error err;
+    read_whole(golden("expected-elements.txt"), expected, sizeof expected);
+    snprintf(dir, sizeof dir, "%s/%s", (const char *)*state, name);
+    copy_tree(golden(name), dir);
+    assert_listing(dir, expected);
+    assert_vecdb_ok(vecdb_open(dir, NULL, &db, &err), &err);
+    for (size_t i = 0; i < 3; i++) {
+        vecdb_verify_result verified;
+        assert_vecdb_ok(vecdb_checkpoint(db, collections[i], &err), &err);
+        assert_vecdb_ok(vecdb_verify(db, collections[i], &verified, &err), &err);
+    }
+    vecdb_close(db);
+    assert_listing(dir, expected);
 }
 
 static bool there(const char *name)
@@ -251,6 +276,7 @@ static void test_format1_torn(void **state)
 /* Every format from the second on that has golden directories. */
 static void test_later_formats(void **state)
 {
+    assert_true(there("format2"));
     for (int format = 2; format < 100; format++) {
         char name[64];
         snprintf(name, sizeof name, "format%d", format);
@@ -263,6 +289,8 @@ static void test_later_formats(void **state)
         snprintf(name, sizeof name, "format%d-checkpointed", format);
         check_golden(state, name, NULL);
         check_snapshot(state, name);
+        snprintf(name, sizeof name, "format%d-elements", format);
+        check_elements(state, name);
     }
 }
 

@@ -423,8 +423,9 @@ static void test_refused(void **state)
     assert_int_equal(vecdb_list_segments(db, snapshot, &segments, &segment_count, &err), VECDB_INVALID);
     assert_int_equal(vecdb_snapshot_create(db, snapshot, "again", NULL, &err), VECDB_INVALID);
     assert_int_equal(vecdb_snapshot_delete(db, snapshot, "before", &err), VECDB_INVALID);
-    assert_int_equal(vecdb_promote(db, snapshot, &err), VECDB_NOT_FOUND);
-    assert_int_equal(vecdb_drop_collection(db, snapshot, &err), VECDB_NOT_FOUND);
+    assert_int_equal(vecdb_promote(db, snapshot, &err), VECDB_INVALID);
+    assert_int_equal(vecdb_drop_collection(db, snapshot, &err), VECDB_INVALID);
+    assert_int_equal(vecdb_restore_snapshot(db, snapshot, "before", "nowhere", &err), VECDB_INVALID);
     vecdb_collection_config config = {.name = snapshot, .dimension = DIMENSION, .metric = VECDB_L2};
     assert_int_equal(vecdb_create_collection(db, &config, &err), VECDB_INVALID);
     assert_vecdb_ok(vecdb_count(db, snapshot, NULL, 0, &count, &err), &err);

@@ -47,7 +47,8 @@ struct block {
 
 struct vdb_memtable {
     _Atomic uint64_t refs;
-    _Atomic(void *) spare;    /* the next chunk of vectors, its pages there; NULL: none yet */
+    _Atomic(void *) spare; /* the next chunk of vectors, its pages there; NULL: none yet */
+    _Atomic(void *) spare_rows;
     atomic_bool spare_wanted; /* nobody has begun to make it */
     uint32_t dimension;
     size_t stride_bytes;
@@ -115,6 +116,7 @@ void vdb_memtable_unref(struct vdb_memtable *memtable)
     directory_fini(&memtable->vectors);
     directory_fini(&memtable->rows);
     free(atomic_load_explicit(&memtable->spare, memory_order_acquire));
+    free(atomic_load_explicit(&memtable->spare_rows, memory_order_acquire));
     vdb_idmap_fini(&memtable->ids);
     while (memtable->blocks != NULL) {
         struct block *next = memtable->blocks->next;
@@ -139,7 +141,7 @@ static void *make_chunk(size_t bytes, bool huge)
     return chunk;
 }
 
-/* Adds a chunk of `bytes`: the one at *spare (may be NULL), if there is one. */
+/* Adds a chunk of `bytes`: *spare, unless that is NULL. */
 static bool directory_add(struct directory *directory, size_t bytes, _Atomic(void *) *spare)
 {
     if (directory->count == directory->capacity) {
@@ -155,7 +157,7 @@ static bool directory_add(struct directory *directory, size_t bytes, _Atomic(voi
         directory->chunks = grown;
         directory->capacity = capacity;
     }
-    void *chunk = spare != NULL ? atomic_exchange_explicit(spare, NULL, memory_order_acq_rel) : NULL;
+    void *chunk = atomic_exchange_explicit(spare, NULL, memory_order_acq_rel);
     if (chunk == NULL) {
         chunk = make_chunk(bytes, directory->count >= HUGE_AFTER_CHUNKS);
     }
@@ -181,7 +183,7 @@ static vdb_status reserve_locked(struct vdb_memtable *memtable, uint32_t upserts
         /* rows follow vectors, so that a half-failed step is made up for by the next reservation */
         if ((memtable->vectors.count == memtable->rows.count &&
              !directory_add(&memtable->vectors, vector_bytes, &memtable->spare)) ||
-            !directory_add(&memtable->rows, row_bytes, NULL)) {
+            !directory_add(&memtable->rows, row_bytes, &memtable->spare_rows)) {
             return vdb_err_no_memory(err, "rows");
         }
         memtable->memory_bytes += vector_bytes + row_bytes;
@@ -201,17 +203,22 @@ bool vdb_memtable_wants_memory(const struct vdb_memtable *memtable)
     return atomic_load_explicit(&memtable->spare_wanted, memory_order_relaxed);
 }
 
+static void make_spare(_Atomic(void *) *spare, size_t bytes)
+{
+    uint8_t *chunk = make_chunk(bytes, true);
+    for (size_t at = 0; chunk != NULL && at < bytes; at += PAGE_BYTES) {
+        chunk[at] = 0;
+    }
+    free(atomic_exchange_explicit(spare, chunk, memory_order_acq_rel));
+}
+
 void vdb_memtable_make_memory(struct vdb_memtable *memtable)
 {
     if (!atomic_exchange_explicit(&memtable->spare_wanted, false, memory_order_relaxed)) {
         return;
     }
-    size_t bytes = memtable->stride_bytes << memtable->chunk_shift;
-    uint8_t *chunk = make_chunk(bytes, true);
-    for (size_t at = 0; chunk != NULL && at < bytes; at += PAGE_BYTES) {
-        chunk[at] = 0;
-    }
-    free(atomic_exchange_explicit(&memtable->spare, chunk, memory_order_acq_rel));
+    make_spare(&memtable->spare, memtable->stride_bytes << memtable->chunk_shift);
+    make_spare(&memtable->spare_rows, sizeof(struct vdb_row) << memtable->chunk_shift);
 }
 
 /* Walks the whole batch: checks it and sums what publication will need. */

@@ -62,6 +62,7 @@ struct vdb_memtable {
     uint64_t visible_seq;
     uint32_t slot_count;
     uint32_t reserved; /* slots promised to staged batches */
+    size_t asked_at;   /* chunks there were when the next one was last asked for */
     uint32_t live;
     uint32_t dead;
     uint64_t memory_bytes;
@@ -187,9 +188,11 @@ static vdb_status reserve_locked(struct vdb_memtable *memtable, uint32_t upserts
             return vdb_err_no_memory(err, "rows");
         }
         memtable->memory_bytes += vector_bytes + row_bytes;
-        if (memtable->vectors.count >= HUGE_AFTER_CHUNKS) {
-            atomic_store_explicit(&memtable->spare_wanted, true, memory_order_relaxed);
-        }
+    }
+    if (slots + chunk_rows / 2 > memtable->rows.count * chunk_rows &&
+        memtable->asked_at != memtable->rows.count) {
+        memtable->asked_at = memtable->rows.count; /* the last chunk is half full */
+        atomic_store_explicit(&memtable->spare_wanted, true, memory_order_relaxed);
     }
     if (!vdb_idmap_reserve(&memtable->ids, (size_t)memtable->reserved + upserts)) {
         return vdb_err_no_memory(err, "the id map");

@@ -41,8 +41,8 @@ VECDB_API const char *vecdb_version(void);
 typedef enum vecdb_status {
     VECDB_OK = 0,
     VECDB_INVALID = 1,   /* your input breaks a rule; the message names field, value and limit */
-    VECDB_NOT_FOUND = 2, /* no such collection */
-    VECDB_EXISTS = 3,    /* a collection of that name is there */
+    VECDB_NOT_FOUND = 2, /* no such collection or snapshot */
+    VECDB_EXISTS = 3,    /* a collection or snapshot of that name is there */
     VECDB_LIMIT = 4,     /* past a documented limit */
     VECDB_BUSY = 5,      /* the directory is open in another process or handle */
     VECDB_IO = 6,        /* the disk or system failed */
@@ -100,17 +100,32 @@ typedef enum vecdb_metric {
 /* "l2", "cosine", "dot", "l1" */
 VECDB_API const char *vecdb_metric_name(vecdb_metric metric);
 
+/* What a collection keeps of each number of a vector. Vectors go in and come out as floats. What the element cannot hold is
+ * refused (INVALID), but for f16's rounding, which happens when a point comes in; so what comes out never changes later.
+ * A search's vector is never rounded, and scores are those of the numbers that are kept. */
+typedef enum vecdb_element {
+    VECDB_F32 = 0, /* 4 bytes */
+    VECDB_U8 = 1,  /* 1 byte: whole numbers from 0 to 255 */
+    VECDB_I8 = 2,  /* 1 byte: whole numbers from -128 to 127 */
+    VECDB_F16 = 3  /* 2 bytes: numbers from -65504 to 65504, rounded to the nearest of 11 binary digits */
+} vecdb_element;
+
+/* "f32", "u8", "i8", "f16" */
+VECDB_API const char *vecdb_element_name(vecdb_element element);
+
 typedef struct vecdb_collection_config {
     const char *name;   /* [A-Za-z0-9][A-Za-z0-9_.-]{0,63} */
     uint32_t dimension; /* 1..65536 */
     vecdb_metric metric;
-    const char *index; /* "flat" (exact), or NULL for the default, which is flat in this version */
+    const char *index;     /* "flat" (exact), or NULL for the default, which is flat in this version */
+    vecdb_element element; /* of vectors on disk; 0: f32 */
 } vecdb_collection_config;
 
 typedef struct vecdb_collection_info {
     char name[65];
     uint32_t dimension;
     vecdb_metric metric;
+    vecdb_element element;
     char index[16];
     uint64_t count;        /* live points */
     uint64_t last_seq;     /* sequence number of the newest visible write */
@@ -126,6 +141,7 @@ typedef struct vecdb_collection_info {
         segment_live_bytes;  /* the share of live rows in it: segment_bytes / this is the space amplification */
     uint64_t checkpoint_seq; /* the segments hold all writes up to it, the log those after */
     int compaction_due;      /* 1: the background would compact */
+    uint64_t compaction_debt_bytes; /* that it would read until it has nothing to do; see vecdb_stats */
     /* Since this handle was opened. */
     uint64_t checkpoints;
     uint64_t compactions;
@@ -175,7 +191,7 @@ static inline vecdb_id vecdb_id_number(uint64_t number)
 
 typedef struct vecdb_point {
     vecdb_id id;
-    const float *vector;  /* `dimension` floats, all finite */
+    const float *vector;  /* `dimension` floats, all finite and such that the element takes them (section 3) */
     uint32_t dimension;   /* of vector: checked against the collection's */
     const char *metadata; /* a JSON object as UTF-8 text; NULL for none. Up to 1 MiB in compact form */
     size_t metadata_bytes;
@@ -349,8 +365,14 @@ VECDB_API vecdb_status vecdb_snapshot_create(vecdb *db, const char *collection, 
 /* *out is an array of *count entries in name order, yours to free with vecdb_free. */
 VECDB_API vecdb_status vecdb_snapshot_list(vecdb *db, const char *collection, vecdb_snapshot_info **out,
                                            size_t *count, vecdb_error *err);
+/* Reads that run at it go on; its space comes back when the last of their results is freed. */
 VECDB_API vecdb_status vecdb_snapshot_delete(vecdb *db, const char *collection, const char *name,
                                              vecdb_error *err);
+
+/* To read at a snapshot, name it after its collection: vecdb_search, vecdb_get, vecdb_count and vecdb_scan take
+ * "docs@before" wherever they take "docs", and answer as of the moment when it was made, whatever is written,
+ * compacted or deleted meanwhile. They find NOT_FOUND when there is no such snapshot; all other calls refuse the name
+ * (INVALID). The first read opens the snapshot; it then stays open until eight others were read, or it is deleted. */
 
 /* Makes `to`, which is missing or an empty directory, a data directory with one collection as it was when the snapshot
  * was made. Every block is checked on the way; `to` opens only if all of it was written. */
@@ -413,15 +435,59 @@ typedef struct vecdb_stats {
     uint64_t segment_rows; /* live and dead */
     uint64_t segment_dead;
     uint64_t segment_bytes;
-    uint64_t segment_live_bytes;    /* the share of live rows: segment_bytes / this is the space amplification */
-    uint64_t compaction_debt_bytes; /* segments of the collections in which a compaction is due */
-    uint64_t checkpoints;           /* since open */
-    uint64_t compactions;           /* since open */
-    uint64_t bytes_compacted;       /* written by them */
-    const char *cpu;                /* "scalar", "avx2" or "avx512": the kernels in use */
+    uint64_t segment_live_bytes; /* the share of live rows: segment_bytes / this is the space amplification */
+    /* What background compactions would read, if nothing were written from now on, until they find nothing more to do
+     * (0: now). Exact for the merges that come next; the outputs of those that go into further ones count by the share
+     * of their inputs' live rows. */
+    uint64_t compaction_debt_bytes;
+    uint64_t checkpoints;     /* since open */
+    uint64_t compactions;     /* since open */
+    uint64_t bytes_compacted; /* written by them */
+    const char *cpu;          /* "scalar", "avx2" or "avx512": the kernels in use */
 } vecdb_stats;
 
 VECDB_API void vecdb_get_stats(vecdb *db, vecdb_stats *out);
+
+/* How long something took, many times: counts by classes of time. Class i holds what took at most
+ * vecdb_latency_bound_ns(i) and longer than the class before it. There are ten bounds in each decade from 1 us (class 0)
+ * to 100 s (class 80), 25 to 28% apart: 1, 1.25, 1.6, 2, 2.5, 3.15, 4, 5, 6.3, 8. The last class has no bound. */
+#define VECDB_LATENCY_CLASSES 82
+
+typedef struct vecdb_latency {
+    uint64_t count; /* of all classes */
+    uint64_t sum_ns;
+    uint64_t max_ns; /* since the process began */
+    uint64_t classes[VECDB_LATENCY_CLASSES];
+} vecdb_latency;
+
+/* UINT64_MAX for the last class. */
+VECDB_API uint64_t vecdb_latency_bound_ns(size_t i);
+
+/* The time that a share of all (0.5: the median, 0.99, ...) did not exceed, rounded up to its class's bound, but at most
+ * max_ns; 0 when nothing was counted. */
+VECDB_API uint64_t vecdb_latency_quantile_ns(const vecdb_latency *latency, double share);
+
+/* What this process has done with files since it began, through all its handles and followers. */
+typedef struct vecdb_io_stats {
+    uint64_t reads; /* calls */
+    uint64_t read_bytes;
+    uint64_t writes; /* calls */
+    uint64_t write_bytes;
+    uint64_t synced_bytes; /* of write_bytes: made durable by a sync since */
+    uint64_t failures;     /* calls of all kinds here that failed, which are counted nowhere else */
+    /* Segments are read through memory, where no read can be seen or told from one that the page cache answers. Counted
+     * is what was asked for when its checksums were looked at: once for each block while a segment is open, and again by
+     * vecdb_verify and copies. */
+    uint64_t mapped_reads;
+    uint64_t mapped_read_bytes;
+    vecdb_latency syncs;     /* of files (fdatasync) */
+    vecdb_latency dir_syncs; /* of directories: made, renamed and removed names */
+} vecdb_io_stats;
+
+VECDB_API void vecdb_get_io_stats(vecdb_io_stats *out);
+
+/* Leaves in *stats what came after *before, an earlier reading (max_ns stays). */
+VECDB_API void vecdb_io_stats_since(vecdb_io_stats *stats, const vecdb_io_stats *before);
 
 #ifdef __cplusplus
 }

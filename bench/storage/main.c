@@ -246,6 +246,7 @@ static void bench_concurrent(const struct settings *settings, const struct rows 
         disk = (disk + bench_disk_sync_rate(settings->dir, 4096, false, 0.5)) / 2;
         const size_t bytes = (size_t)group_size * ROW_LOG_BYTES(settings->dimension);
         bench_note("disk_sync_group_rate", bench_disk_sync_rate(settings->dir, bytes, false, 0.5));
+        bench_note("disk_sync_group_ahead_rate", bench_disk_sync_rate(settings->dir, bytes, true, 0.5));
         bench_note("disk_sync_ahead_rate", bench_disk_sync_rate(settings->dir, 4096, true, 0.5));
         bench_note("concurrent_vecdb_rows_per_second", rate);
         bench_note("concurrent_group_size", group_size);

@@ -94,7 +94,11 @@ def concurrent_table(run: Run) -> list[str]:
              f"| the disk: append of 4 KiB and fdatasync, /s | {run.show('disk_sync_rate')} |",
              f"| the disk: append of a group's bytes and fdatasync, /s | {run.show('disk_sync_group_rate')} |",
              f"| the disk: 4 KiB and fdatasync in a file written before, /s | {run.show('disk_sync_ahead_rate')} |",
-             f"| rows/s / (best rate of appends of 4 KiB x group size) | {share_of_disk(run):.2f} |"]
+             f"| the disk: a group's bytes and fdatasync in a file written before, /s | "
+             f"{run.show('disk_sync_group_ahead_rate')} |",
+             f"| rows/s / (best rate of appends of 4 KiB x group size) | {share_of_disk(run, 'disk_sync_rate'):.2f} |",
+             f"| rows/s / (best rate of a group's bytes in a file written before x group size) | "
+             f"{share_of_disk(run, 'disk_sync_group_ahead_rate'):.2f} |"]
     return lines + [""]
 
 
@@ -123,13 +127,13 @@ def lifetime_table(run: Run) -> list[str]:
     return lines + [""]
 
 
-def share_of_disk(run: Run) -> float | None:
+def share_of_disk(run: Run, syncs: str) -> float | None:
     """Of the best rate of syncs that any round saw: what else the machine did then slows that loop, too, and must not
     make the share look good."""
     if not run.has("concurrent_share_of_disk"):
         return None
     return (run.median("concurrent_vecdb_rows_per_second") /
-            (max(run.samples["disk_sync_rate"]) * run.median("concurrent_group_size")))
+            (max(run.samples[syncs]) * run.median("concurrent_group_size")))
 
 
 def target_table(run: Run) -> list[str]:
@@ -139,8 +143,10 @@ def target_table(run: Run) -> list[str]:
         ("batches of 100 / one sync an insert", run.ratio(ours, "single_vecdb_rows_per_second"), ">= 20"),
         ("batches: vecdb / SQLite", run.ratio(ours, "ingest_sqlite_rows_per_second"), ">= 1.5"),
         ("batches: vecdb / RocksDB", run.ratio(ours, "ingest_rocksdb_rows_per_second"), ">= 1.5"),
-        ("many writers: share of fdatasync rate x group size",
-         share_of_disk(run), ">= 0.9"),
+        ("many writers: share of the disk's rate of appends and fdatasync x group size",
+         share_of_disk(run, "disk_sync_rate"), ">= 0.9"),
+        ("the same, of its rate in a file written before, as our log is",
+         share_of_disk(run, "disk_sync_group_ahead_rate"), ">= 0.9"),
         ("many writers: vecdb / RocksDB", run.ratio(many, "concurrent_rocksdb_rows_per_second"), ">= 1.5"),
     ]
     if run.has("recovery_seconds"):

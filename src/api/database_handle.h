@@ -9,15 +9,24 @@
 
 struct vecdb {
     struct vdb_database *database;
-    char *path; /* as it was opened */
 };
+
+/* Between the names of a collection and of a snapshot of it; no name contains it. */
+#define VDB_API_SNAPSHOT_SIGN '@'
 
 /* Copies an outcome to the user's error (may be NULL) and returns it as a public status. */
 vecdb_status vdb_api_report(vdb_status status, const struct vdb_err *from, vecdb_error *to);
 
-/* A reference to the collection of that name; NULL names none. */
+/* VDB_INVALID for NULL and for COLLECTION@SNAPSHOT: what takes a name and does not read points refuses them. */
+vdb_status vdb_api_check_collection(const char *name, struct vdb_err *err) VDB_MUST_CHECK;
+
+/* A reference to the collection of that name; NULL names none. COLLECTION@SNAPSHOT is VDB_INVALID here. */
 vdb_status vdb_api_get(vecdb *db, const char *name, struct vdb_collection **out,
                        struct vdb_err *err) VDB_MUST_CHECK;
+
+/* The same for who only reads points: COLLECTION@SNAPSHOT is that snapshot (storage_calls.c). */
+vdb_status vdb_api_get_to_read(vecdb *db, const char *name, struct vdb_collection **out,
+                               struct vdb_err *err) VDB_MUST_CHECK;
 
 /* What a collection's segments hold (storage_calls.c). */
 struct vdb_storage_calls_sizes {

@@ -67,7 +67,7 @@ vecdb_status vecdb_promote(vecdb *db, const char *name, vecdb_error *err)
 {
     struct vdb_err inner = {0};
     struct vdb_collection *collection = NULL;
-    vdb_status status = vdb_database_get(db->database, name, &collection, &inner);
+    vdb_status status = vdb_api_get(db, name, &collection, &inner);
     if (status == VDB_OK) {
         status = vdb_collection_promote(collection, &inner);
         vdb_collection_unref(collection);

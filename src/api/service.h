@@ -29,6 +29,12 @@ struct vdb_service_ops {
                           size_t filter_bytes, uint64_t *out, vecdb_error *err);
     vecdb_status (*search)(struct vdb_service *service, const char *collection,
                            const vecdb_search_request *request, vecdb_result **out, vecdb_error *err);
+    vecdb_status (*create_snapshot)(struct vdb_service *service, const char *collection, const char *name,
+                                    vecdb_snapshot_info *out, vecdb_error *err);
+    vecdb_status (*list_snapshots)(struct vdb_service *service, const char *collection, vecdb_snapshot_info **out,
+                                   size_t *count, vecdb_error *err);
+    vecdb_status (*delete_snapshot)(struct vdb_service *service, const char *collection, const char *name,
+                                    vecdb_error *err);
     void (*get_stats)(struct vdb_service *service, vecdb_stats *out);
     void (*destroy)(struct vdb_service *service);
 };

@@ -69,6 +69,24 @@ static vecdb_status local_search(struct vdb_service *service, const char *collec
     return vecdb_search(db_of(service), collection, request, out, err);
 }
 
+static vecdb_status local_create_snapshot(struct vdb_service *service, const char *collection, const char *name,
+                                          vecdb_snapshot_info *out, vecdb_error *err)
+{
+    return vecdb_snapshot_create(db_of(service), collection, name, out, err);
+}
+
+static vecdb_status local_list_snapshots(struct vdb_service *service, const char *collection,
+                                         vecdb_snapshot_info **out, size_t *count, vecdb_error *err)
+{
+    return vecdb_snapshot_list(db_of(service), collection, out, count, err);
+}
+
+static vecdb_status local_delete_snapshot(struct vdb_service *service, const char *collection, const char *name,
+                                          vecdb_error *err)
+{
+    return vecdb_snapshot_delete(db_of(service), collection, name, err);
+}
+
 static void local_get_stats(struct vdb_service *service, vecdb_stats *out)
 {
     vecdb_get_stats(db_of(service), out);
@@ -91,6 +109,9 @@ static const struct vdb_service_ops local_ops = {
     .get = local_get,
     .count = local_count,
     .search = local_search,
+    .create_snapshot = local_create_snapshot,
+    .list_snapshots = local_list_snapshots,
+    .delete_snapshot = local_delete_snapshot,
     .get_stats = local_get_stats,
     .destroy = local_destroy,
 };

@@ -22,7 +22,6 @@ void vdb_storage_calls_measure(struct vdb_collection *collection, struct vdb_sto
 {
     struct vdb_store *store = vdb_collection_store(collection);
     struct vdb_view view;
-    uint64_t bytes = 0;
     *out = (struct vdb_storage_calls_sizes){0};
     vdb_store_pin(store, &view);
     for (uint32_t i = 0; i < view.version->segment_count; i++) {
@@ -30,11 +29,10 @@ void vdb_storage_calls_measure(struct vdb_collection *collection, struct vdb_sto
         uint32_t rows = vdb_segment_rows(segment); /* at least 1 */
         uint64_t files = bytes_of(vdb_segment_info(segment));
         double live = (double)(rows - vdb_segment_dead(segment)) / (double)rows;
-        bytes += files;
         out->segment_live_bytes += (uint64_t)((double)files * live);
     }
     vdb_view_release(&view);
-    out->debt_bytes = vdb_store_wants_compaction(store) ? bytes : 0;
+    out->debt_bytes = vdb_store_compaction_debt(store);
 }
 
 vecdb_status vecdb_list_segments(vecdb *db, const char *name, vecdb_segment_info **out, size_t *count,
@@ -70,41 +68,48 @@ vecdb_status vecdb_list_segments(vecdb *db, const char *name, vecdb_segment_info
 
 /* ---- Scan ---- */
 
-static vdb_status visit_row(const struct vdb_view *view, uint32_t source, uint32_t row, uint32_t dimension,
-                            struct vdb_view_meta *reader, const vecdb_scan_options *options, struct vdb_err *err)
+struct scan {
+    const struct vdb_view *view;
+    const vecdb_scan_options *options;
+    uint32_t dimension;
+    float *room; /* for a vector that is not kept as floats */
+};
+
+static vdb_status visit_row(const struct scan *scan, uint32_t source, uint32_t row, struct vdb_view_meta *reader,
+                            struct vdb_err *err)
 {
+    const vecdb_scan_options *options = scan->options;
     struct vdb_id id;
     struct vdb_str metadata = {0};
     vecdb_hit hit = {0};
-    VDB_TRY(vdb_view_id(view, source, row, &id, err));
+    VDB_TRY(vdb_view_id(scan->view, source, row, &id, err));
     if (options->without_vector == 0) {
-        VDB_TRY(vdb_view_vector(view, source, row, &hit.vector, err));
+        VDB_TRY(vdb_view_vector(scan->view, source, row, scan->room, &hit.vector, err));
     }
     if (options->without_metadata == 0) {
         VDB_TRY(vdb_view_meta_read(reader, row, &metadata, err));
     }
     hit.id = (vecdb_id){id.text, id.text_bytes, id.number};
-    hit.dimension = dimension;
+    hit.dimension = scan->dimension;
     hit.metadata = metadata.data;
     hit.metadata_bytes = metadata.bytes;
     return options->visit(options->ctx, &hit) == 0 ? VDB_OK : vdb_err_set(err, VDB_CANCELLED, "scan cancelled");
 }
 
-static vdb_status scan_source(const struct vdb_view *view, uint32_t source, uint32_t dimension,
-                              const vecdb_scan_options *options, struct vdb_err *err)
+static vdb_status scan_source(const struct scan *scan, uint32_t source, struct vdb_err *err)
 {
-    uint32_t rows = vdb_view_source_rows(view, source);
+    uint32_t rows = vdb_view_source_rows(scan->view, source);
     struct vdb_bitset visible;
     struct vdb_view_meta reader;
     vdb_status status = VDB_OK;
     if (!vdb_bitset_init(&visible, rows)) {
         return vdb_err_no_memory(err, "a scan");
     }
-    vdb_view_meta_init(&reader, view, source);
-    (void)vdb_view_fill_visible(view, source, &visible);
+    vdb_view_meta_init(&reader, scan->view, source);
+    (void)vdb_view_fill_visible(scan->view, source, &visible);
     for (uint32_t row = 0; row < rows && status == VDB_OK; row++) {
         if (vdb_bitset_test(&visible, row)) {
-            status = visit_row(view, source, row, dimension, &reader, options, err);
+            status = visit_row(scan, source, row, &reader, err);
         }
     }
     vdb_view_meta_fini(&reader);
@@ -116,14 +121,18 @@ vecdb_status vecdb_scan(vecdb *db, const char *name, const vecdb_scan_options *o
 {
     struct vdb_err inner = {0};
     struct vdb_collection *collection;
-    vdb_status status = vdb_api_get(db, name, &collection, &inner);
+    vdb_status status = vdb_api_get_to_read(db, name, &collection, &inner);
     if (status == VDB_OK) {
         struct vdb_view view;
+        struct scan scan = {&view, options, vdb_collection_schema(collection)->dimension, NULL};
+        scan.room = vdb_calloc(scan.dimension, sizeof *scan.room);
+        status = scan.room != NULL ? VDB_OK : vdb_err_no_memory(&inner, "a scan");
         vdb_store_pin(vdb_collection_store(collection), &view);
         for (uint32_t s = 0; s < vdb_view_sources(&view) && status == VDB_OK; s++) {
-            status = scan_source(&view, s, vdb_collection_schema(collection)->dimension, options, &inner);
+            status = scan_source(&scan, s, &inner);
         }
         vdb_view_release(&view);
+        free(scan.room);
         vdb_collection_unref(collection);
     }
     return vdb_api_report(status, &inner, err);
@@ -267,6 +276,23 @@ cleanup:
     return vdb_api_report(status, &inner, err);
 }
 
+vdb_status vdb_api_get_to_read(vecdb *db, const char *name, struct vdb_collection **out, struct vdb_err *err)
+{
+    char of[VDB_LIMIT_NAME_BYTES_MAX + 2]; /* what is cut off here is too long for a collection all the same */
+    const char *sign = name != NULL ? strchr(name, VDB_API_SNAPSHOT_SIGN) : NULL;
+    struct vdb_collection *collection;
+    if (sign == NULL) {
+        return vdb_api_get(db, name, out, err);
+    }
+    *out = NULL;
+    size_t bytes = (size_t)(sign - name) < sizeof of ? (size_t)(sign - name) : sizeof of - 1;
+    snprintf(of, sizeof of, "%.*s", (int)bytes, name);
+    VDB_TRY(vdb_database_get(db->database, of, &collection, err));
+    vdb_status status = vdb_collection_get_snapshot(collection, sign + 1, out, err);
+    vdb_collection_unref(collection);
+    return status == VDB_OK ? VDB_OK : vdb_err_wrap(err, status, "collection \"%s\"", of);
+}
+
 /* ---- Copies ---- */
 
 static vdb_status check_target(const char *to, struct vdb_err *err)
@@ -281,8 +307,8 @@ vecdb_status vecdb_restore_snapshot(vecdb *db, const char *name, const char *sna
     vdb_status status;
     VDB_CHECK(check_snapshot_name(snapshot, &inner));
     VDB_CHECK(check_target(to, &inner));
-    status = name != NULL ? vdb_database_restore_snapshot(db->database, name, snapshot, to, &inner)
-                          : vdb_err_set(&inner, VDB_INVALID, "collection: no name given");
+    VDB_CHECK(vdb_api_check_collection(name, &inner));
+    status = vdb_database_restore_snapshot(db->database, name, snapshot, to, &inner);
 
 cleanup:
     return vdb_api_report(status, &inner, err);
@@ -330,37 +356,40 @@ static bool is_gone(vecdb *db, struct vdb_collection *collection)
     return gone;
 }
 
-/* A snapshot is opened beside the collection, as docs/format.md lays the directory out. One that is deleted meanwhile
- * is left out. */
-static vdb_status verify_snapshot(vecdb *db, const char *name, const char *snapshot, vecdb_verify_result *sum,
-                                  struct vdb_err *err)
+/* Whether the collection still has this very snapshot, for all that one can tell. */
+static bool still_has(struct vdb_collection *collection, const struct vdb_snapshot_info *snapshot)
 {
-    struct vdb_env *env = vdb_env_posix();
-    char collections[VDB_LIMIT_PATH_BYTES_MAX];
-    char dir[VDB_LIMIT_PATH_BYTES_MAX];
-    char snapshots[VDB_LIMIT_PATH_BYTES_MAX];
-    char path[VDB_LIMIT_PATH_BYTES_MAX];
-    struct vdb_store *store;
-    struct vdb_verify_result result = {0};
-    VDB_TRY(vdb_path_join(collections, sizeof collections, db->path, "collections", err));
-    VDB_TRY(vdb_path_join(dir, sizeof dir, collections, name, err));
-    VDB_TRY(vdb_path_join(snapshots, sizeof snapshots, dir, "snapshots", err));
-    VDB_TRY(vdb_path_join(path, sizeof path, snapshots, snapshot, err));
-    vdb_status status = vdb_store_snapshot_open(env, dir, snapshot, &store, err);
-    if (status == VDB_NOT_FOUND) {
-        vdb_file_kind kind;
-        uint64_t bytes;
-        struct vdb_err ignored;
-        bool gone = env->ops->stat(env, path, &kind, &bytes, &ignored) == VDB_NOT_FOUND;
-        return gone ? VDB_OK : judge_absence(status, false, err);
+    struct vdb_snapshot_info *now = NULL;
+    struct vdb_err ignored;
+    size_t count = 0;
+    bool gone = vdb_collection_snapshot_list(collection, &now, &count, &ignored) ==
+                VDB_OK; /* waits for a deletion */
+    for (size_t i = 0; i < count && gone; i++) {
+        gone = strcmp(now[i].name, snapshot->name) != 0 || now[i].created_us != snapshot->created_us;
     }
-    VDB_TRY(status);
-    status = vdb_store_verify(store, &result, err);
-    vdb_store_close(store, false);
+    free(now);
+    return !gone;
+}
+
+/* One that is deleted meanwhile is left out: files that are missing then are no damage. */
+static vdb_status verify_snapshot(struct vdb_collection *collection, const struct vdb_snapshot_info *snapshot,
+                                  vecdb_verify_result *sum, struct vdb_err *err)
+{
+    struct vdb_store *store = NULL;
+    struct vdb_verify_result result = {0};
+    vdb_status status = vdb_collection_snapshot_read(collection, snapshot->name, &store, err);
+    if (status == VDB_OK) {
+        status = vdb_store_verify(store, &result, err);
+        vdb_store_close(store, false);
+        status = status == VDB_OK ? VDB_OK : vdb_err_wrap(err, status, "snapshot \"%s\"", snapshot->name);
+    }
+    if (status != VDB_OK && !still_has(collection, snapshot)) {
+        return VDB_OK;
+    }
     sum->files += result.files;
     sum->bytes += result.bytes;
     sum->snapshots += status == VDB_OK;
-    return status == VDB_OK ? VDB_OK : vdb_err_wrap(err, status, "snapshot \"%s\"", snapshot);
+    return status;
 }
 
 static vdb_status verify_collection(vecdb *db, struct vdb_collection *collection, vecdb_verify_result *sum,
@@ -376,7 +405,7 @@ static vdb_status verify_collection(vecdb *db, struct vdb_collection *collection
         status = vdb_collection_snapshot_list(collection, &snapshots, &count, err);
     }
     for (size_t i = 0; i < count && status == VDB_OK; i++) {
-        status = verify_snapshot(db, name, snapshots[i].name, sum, err);
+        status = verify_snapshot(collection, &snapshots[i], sum, err);
     }
     free(snapshots);
     status = status == VDB_NOT_FOUND ? judge_absence(status, is_gone(db, collection), err) : status;

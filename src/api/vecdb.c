@@ -24,6 +24,10 @@ _Static_assert((int)VECDB_L2 == (int)VDB_METRIC_L2 && (int)VECDB_COSINE == (int)
                    (int)VECDB_DOT == (int)VDB_METRIC_DOT && (int)VECDB_L1 == (int)VDB_METRIC_L1,
                "metric numbers differ");
 
+_Static_assert((int)VECDB_F32 == (int)VDB_ELEMENT_F32 && (int)VECDB_U8 == (int)VDB_ELEMENT_U8 &&
+                   (int)VECDB_I8 == (int)VDB_ELEMENT_I8 && (int)VECDB_F16 == (int)VDB_ELEMENT_F16,
+               "element numbers differ");
+
 #define INDEX_DEFAULT "flat"
 
 const char *vecdb_version(void)
@@ -41,6 +45,11 @@ const char *vecdb_metric_name(vecdb_metric metric)
     return vdb_metric_name((vdb_metric)metric);
 }
 
+const char *vecdb_element_name(vecdb_element element)
+{
+    return vdb_element_name((vdb_element)element);
+}
+
 vecdb_status vdb_api_report(vdb_status status, const struct vdb_err *from, vecdb_error *to)
 {
     if (to != NULL) {
@@ -55,10 +64,6 @@ static vdb_status open_database(const char *path, const vecdb_options *options, 
     VDB_TRY(vdb_cpu_check(err));
     if (path == NULL) {
         return vdb_err_set(err, VDB_INVALID, "path: no data directory given");
-    }
-    db->path = vdb_strndup(path, strlen(path));
-    if (db->path == NULL) {
-        return vdb_err_no_memory(err, "a path");
     }
     VDB_TRY(vdb_database_open(vdb_env_posix(), path, options->must_exist != 0, &db->database, err));
     if (options->no_maintenance != 0) {
@@ -88,16 +93,30 @@ void vecdb_close(vecdb *db)
 {
     if (db != NULL) {
         vdb_database_close(db->database);
-        free(db->path);
         free(db);
     }
+}
+
+vdb_status vdb_api_check_collection(const char *name, struct vdb_err *err)
+{
+    if (name == NULL) {
+        return vdb_err_set(err, VDB_INVALID, "collection: no name given");
+    }
+    if (strchr(name, VDB_API_SNAPSHOT_SIGN) != NULL) {
+        return vdb_err_set(
+            err, VDB_INVALID,
+            "collection: \"%.140s\" names a snapshot, which can be searched, got from, counted and "
+            "scanned, nothing else",
+            name);
+    }
+    return VDB_OK;
 }
 
 vdb_status vdb_api_get(vecdb *db, const char *name, struct vdb_collection **out, struct vdb_err *err)
 {
     *out = NULL;
-    return name != NULL ? vdb_database_get(db->database, name, out, err)
-                        : vdb_err_set(err, VDB_INVALID, "collection: no name given");
+    VDB_TRY(vdb_api_check_collection(name, err));
+    return vdb_database_get(db->database, name, out, err);
 }
 
 void vecdb_free(void *memory)
@@ -110,7 +129,9 @@ void vecdb_free(void *memory)
 vecdb_status vecdb_create_collection(vecdb *db, const vecdb_collection_config *config, vecdb_error *err)
 {
     struct vdb_err inner = {0};
-    struct vdb_schema schema = {.dimension = config->dimension, .metric = (vdb_metric)config->metric};
+    struct vdb_schema schema = {.dimension = config->dimension,
+                                .metric = (vdb_metric)config->metric,
+                                .element = (vdb_element)config->element};
     const char *index = config->index != NULL ? config->index : INDEX_DEFAULT;
     vdb_status status = vdb_schema_check_name(config->name, &inner);
     if (status == VDB_OK && strlen(index) >= sizeof schema.index) {
@@ -128,8 +149,10 @@ vecdb_status vecdb_create_collection(vecdb *db, const vecdb_collection_config *c
 vecdb_status vecdb_drop_collection(vecdb *db, const char *name, vecdb_error *err)
 {
     struct vdb_err inner = {0};
-    vdb_status status = name != NULL ? vdb_database_drop(db->database, name, &inner)
-                                     : vdb_err_set(&inner, VDB_INVALID, "collection: no name given");
+    vdb_status status = vdb_api_check_collection(name, &inner);
+    if (status == VDB_OK) {
+        status = vdb_database_drop(db->database, name, &inner);
+    }
     return vdb_api_report(status, &inner, err);
 }
 
@@ -143,6 +166,7 @@ static void fill_info(struct vdb_collection *collection, vecdb_collection_info *
     snprintf(out->index, sizeof out->index, "%s", schema->index);
     out->dimension = schema->dimension;
     out->metric = (vecdb_metric)schema->metric;
+    out->element = (vecdb_element)schema->element;
     out->count = store.points;
     out->last_seq = store.seq;
     out->memory_bytes = store.memory_bytes;
@@ -165,6 +189,7 @@ static void fill_info(struct vdb_collection *collection, vecdb_collection_info *
     vdb_storage_calls_measure(collection, &sizes);
     out->segment_live_bytes = sizes.segment_live_bytes;
     out->compaction_due = sizes.debt_bytes > 0;
+    out->compaction_debt_bytes = sizes.debt_bytes;
 }
 
 vecdb_status vecdb_get_collection(vecdb *db, const char *name, vecdb_collection_info *out, vecdb_error *err)
@@ -299,7 +324,7 @@ vecdb_status vecdb_get(vecdb *db, const char *name, const vecdb_id *ids, size_t 
     struct vdb_hits hits;
     vdb_status status;
     VDB_CHECK(copy_ids(ids, count, &list, &inner));
-    VDB_CHECK(vdb_api_get(db, name, &collection, &inner));
+    VDB_CHECK(vdb_api_get_to_read(db, name, &collection, &inner));
     VDB_CHECK(vdb_collection_get(collection, list, count, &hits, &inner));
     status = vdb_result_create(collection, &hits, true, true, out, &inner);
     collection = NULL; /* the result's now */
@@ -322,7 +347,7 @@ vecdb_status vecdb_count(vecdb *db, const char *name, const char *filter, size_t
 {
     struct vdb_err inner = {0};
     struct vdb_collection *collection = NULL;
-    vdb_status status = vdb_api_get(db, name, &collection, &inner);
+    vdb_status status = vdb_api_get_to_read(db, name, &collection, &inner);
     if (status == VDB_OK) {
         status = vdb_collection_count(collection, filter_text(filter, filter_bytes), out, &inner);
         vdb_collection_unref(collection);
@@ -340,10 +365,11 @@ vecdb_status vecdb_search(vecdb *db, const char *name, const vecdb_search_reques
         .dimension = request->dimension,
         .k = request->k,
         .filter = filter_text(request->filter, request->filter_bytes),
+        .without_vector = request->with_vector == 0,
     };
     struct vdb_hits hits;
     vdb_status status;
-    VDB_CHECK(vdb_api_get(db, name, &collection, &inner));
+    VDB_CHECK(vdb_api_get_to_read(db, name, &collection, &inner));
     VDB_CHECK(vdb_collection_search(collection, &search, &hits, &inner));
     status = vdb_result_create(collection, &hits, request->with_vector != 0, request->without_metadata == 0, out,
                                &inner);

@@ -58,6 +58,12 @@ bool vdb_element_parse(struct vdb_str name, vdb_element *out)
     return false;
 }
 
+bool vdb_element_is_kept(vdb_element element)
+{
+    return element == VDB_ELEMENT_F32 || element == VDB_ELEMENT_F16 || element == VDB_ELEMENT_U8 ||
+           element == VDB_ELEMENT_I8;
+}
+
 const char *vdb_metric_name(vdb_metric metric)
 {
     return (unsigned)metric < VDB_METRIC_COUNT ? metric_names[metric] : "unknown";

@@ -51,6 +51,8 @@ size_t vdb_vector_bytes(vdb_element element, size_t dimension);
 bool vdb_metric_fits(vdb_element element, vdb_metric metric);
 const char *vdb_element_name(vdb_element element); /* "f32", "u8", "i8", "f16", "bf16", "bit" */
 bool vdb_element_parse(struct vdb_str name, vdb_element *out);
+/* Whether a collection may keep its vectors in it: f32, f16, u8, i8. */
+bool vdb_element_is_kept(vdb_element element);
 const char *vdb_metric_name(vdb_metric metric); /* "l2", "cosine", "dot", "l1", "hamming", "jaccard" */
 bool vdb_metric_parse(struct vdb_str name, vdb_metric *out);
 

@@ -36,8 +36,8 @@ static double square_within(double radius)
     while (sqrt(square) > radius) {
         square = nextafter(square, 0);
     }
-    while (square < DBL_MAX && sqrt(nextafter(square, INFINITY)) <= radius) {
-        square = nextafter(square, INFINITY);
+    while (square < DBL_MAX && sqrt(nextafter(square, (double)INFINITY)) <= radius) {
+        square = nextafter(square, (double)INFINITY);
     }
     return square;
 }

@@ -28,7 +28,8 @@ struct vdb_storage_options {
     bool json;
     uint64_t dimension;
     bool dimension_given;
-    unsigned metric; /* a vecdb_metric */
+    unsigned metric;  /* a vecdb_metric */
+    unsigned element; /* a vecdb_element */
     const char *dataset;
     uint64_t count;
     bool count_given;
@@ -44,6 +45,7 @@ struct vdb_storage_options {
     const char *to;
     uint64_t singles;
     uint64_t reads;
+    const char *plot;
     bool keep;
     bool once;
 };

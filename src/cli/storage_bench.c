@@ -2,7 +2,9 @@
  * and compact. Works in a fresh directory of its own.
  *
  * Single inserts and batches are timed one by one, each until it is on disk, by one writer: p50 and p99 are of these
- * times. Recovery is the opening of what the log alone holds; opening is that of the same points in a segment.
+ * times; those of the syncs alone come from the library's own histogram. Recovery is the opening of what the log alone
+ * holds. Opening until the first answer is timed twice over the same points: so, and when a checkpoint has written them to
+ * a segment.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,6 +17,7 @@
 #include "base/timer.h"
 #include "cli.h"
 #include "env/env.h"
+#include "plot_svg.h"
 #include "storage.h"
 
 enum {
@@ -23,7 +26,8 @@ enum {
     BENCH_SINGLES_DEFAULT = 500,
     BENCH_READS_DEFAULT = 20000,
     BENCH_DIMENSION_DEFAULT = 128,
-    BAR_CELLS = 40
+    BAR_CELLS = 40,
+    CURVE_POINTS = 400
 };
 
 static size_t describe_bench(struct vdb_storage_options *options, struct vdb_args_option *table)
@@ -75,6 +79,11 @@ static size_t describe_bench(struct vdb_storage_options *options, struct vdb_arg
                                           .value_name = "NUMBER",
                                           .help = "of points and of the order of reads (default 0)",
                                           .max = UINT64_MAX};
+    table[i++] = (struct vdb_args_option){.name = "--plot",
+                                          .kind = VDB_ARGS_TEXT,
+                                          .out = &options->plot,
+                                          .value_name = "F.svg",
+                                          .help = "also draws the times of each kind of operation"};
     table[i++] = (struct vdb_args_option){.name = "--keep",
                                           .kind = VDB_ARGS_FLAG,
                                           .out = &options->keep,
@@ -90,6 +99,9 @@ struct timing {
     double seconds;  /* of all together */
     double p50;
     double p99;
+    double curve_seconds[CURVE_POINTS]; /* the share below of its operations took at most so long */
+    double curve_share[CURVE_POINTS];
+    size_t curve_count;
 };
 
 enum { SINGLES, BATCHES, SEQUENTIAL, RANDOM, TIMINGS };
@@ -98,13 +110,16 @@ struct bench {
     const struct vdb_storage_options *options;
     vecdb *db;
     struct timing timings[TIMINGS];
+    vecdb_io_stats io[BATCHES + 1]; /* of the single inserts, of the batches */
     double recovery_seconds;
     double checkpoint_seconds;
-    double open_seconds; /* of the checkpointed collection, its first answer included */
+    double from_log_seconds; /* of opening and the first answer; recovery_seconds is its larger part */
+    double open_seconds;     /* the same of the checkpointed collection */
     double scan_seconds;
     double compact_seconds;
     vecdb_compact_result compacted;
     vecdb_collection_info loaded;  /* after recovery */
+    vecdb_collection_info opened;  /* after the opening of the checkpointed collection */
     vecdb_collection_info compact; /* at the end */
     double *samples;
     float *vectors;
@@ -135,6 +150,12 @@ static void finish_timing(struct bench *bench, int which, const char *name, uint
     qsort(bench->samples, count, sizeof *bench->samples, by_value);
     timing->p50 = bench->samples[(count - 1) / 2];
     timing->p99 = bench->samples[(count - 1) * 99 / 100];
+    timing->curve_count = count < CURVE_POINTS ? count : CURVE_POINTS;
+    for (size_t i = 0; i < timing->curve_count; i++) {
+        uint64_t at = timing->curve_count > 1 ? (count - 1) * i / (timing->curve_count - 1) : 0;
+        timing->curve_seconds[i] = bench->samples[at];
+        timing->curve_share[i] = (double)(at + 1) / (double)count;
+    }
 }
 
 static vdb_status prepare(struct bench *bench, struct vdb_err *err)
@@ -198,10 +219,19 @@ static vdb_status write_batch(struct bench *bench, uint64_t first, uint64_t rows
     return vdb_storage_outcome(status, &error, err);
 }
 
+/* What the process has done with files in a phase that began with `before`. */
+static void finish_io(struct bench *bench, int which, const vecdb_io_stats *before)
+{
+    vecdb_get_io_stats(&bench->io[which]);
+    vecdb_io_stats_since(&bench->io[which], before);
+}
+
 static vdb_status bench_writes(struct bench *bench, struct vdb_err *err)
 {
     const struct vdb_storage_options *options = bench->options;
     struct vdb_progress progress;
+    vecdb_io_stats before;
+    vecdb_get_io_stats(&before);
     vdb_status status = VDB_OK;
     uint64_t batches = 0;
     vdb_progress_begin(&progress, "singles", "points", options->singles);
@@ -212,6 +242,8 @@ static vdb_status bench_writes(struct bench *bench, struct vdb_err *err)
     vdb_progress_end(&progress);
     VDB_TRY(status);
     finish_timing(bench, SINGLES, "insert, one point", options->singles, options->singles);
+    finish_io(bench, SINGLES, &before);
+    vecdb_get_io_stats(&before);
     vdb_progress_begin(&progress, "batches", "points", options->count);
     for (uint64_t at = 0; at < options->count && status == VDB_OK; at += options->batch) {
         uint64_t rows = options->count - at < options->batch ? options->count - at : options->batch;
@@ -221,6 +253,7 @@ static vdb_status bench_writes(struct bench *bench, struct vdb_err *err)
     vdb_progress_end(&progress);
     VDB_TRY(status);
     finish_timing(bench, BATCHES, "insert, a batch", batches, options->count);
+    finish_io(bench, BATCHES, &before);
     return VDB_OK;
 }
 
@@ -317,9 +350,12 @@ static vdb_status run_phases(struct bench *bench, struct vdb_err *err)
     VDB_TRY(vdb_storage_outcome(vecdb_create_collection(bench->db, &config, &error), &error, err));
     VDB_TRY(bench_writes(bench, err));
     close_bench(bench);
-    VDB_TRY(open_bench(bench, false, &bench->recovery_seconds, err));
-    VDB_TRY(vdb_storage_get_info(bench->db, options->collection, &bench->loaded, err));
     uint64_t started = vdb_now_ns();
+    VDB_TRY(open_bench(bench, false, &bench->recovery_seconds, err));
+    VDB_TRY(read_one(bench, options->count / 2, err));
+    bench->from_log_seconds = since(started);
+    VDB_TRY(vdb_storage_get_info(bench->db, options->collection, &bench->loaded, err));
+    started = vdb_now_ns();
     VDB_TRY(vdb_storage_outcome(vecdb_checkpoint(bench->db, options->collection, &error), &error, err));
     bench->checkpoint_seconds = since(started);
     close_bench(bench);
@@ -327,6 +363,7 @@ static vdb_status run_phases(struct bench *bench, struct vdb_err *err)
     VDB_TRY(open_bench(bench, false, &ignored, err));
     VDB_TRY(read_one(bench, options->count / 2, err));
     bench->open_seconds = since(started);
+    VDB_TRY(vdb_storage_get_info(bench->db, options->collection, &bench->opened, err));
     VDB_TRY(bench_reads(bench, err));
     VDB_TRY(bench_scan(bench, err));
     return bench_compact(bench, err);
@@ -361,12 +398,54 @@ static void put_bars(const struct bench *bench, struct vdb_buf *out)
         const struct timing *timing = &bench->timings[i];
         char bar[BAR_CELLS + 1];
         size_t used = 0;
-        for (double at = 1e-6; at < timing->p99 && used < BAR_CELLS; at *= 1.5) {
+        double at = 1e-6;
+        while (at < timing->p99 && used < BAR_CELLS) {
             bar[used++] = at < timing->p50 ? '#' : '.';
+            at *= 1.5;
         }
         bar[used] = '\0';
         vdb_buf_printf(out, "  %-22s%s\n", timing->name, bar);
     }
+}
+
+static double sync_quantile(const vecdb_io_stats *io, double share)
+{
+    return (double)vecdb_latency_quantile_ns(&io->syncs, share) * 1e-9;
+}
+
+static void put_syncs(const struct bench *bench, struct vdb_buf *out)
+{
+    static const char *const names[] = {"syncs, one point", "syncs, a batch"};
+    char a[VDB_TABLE_TEXT_BYTES];
+    char b[VDB_TABLE_TEXT_BYTES];
+    char c[VDB_TABLE_TEXT_BYTES];
+    for (int i = SINGLES; i <= BATCHES; i++) {
+        const vecdb_io_stats *io = &bench->io[i];
+        vdb_storage_line(out, names[i], "%s, p50 <= %s, p99 <= %s: %.0f%% of the time",
+                         vdb_table_count(a, io->syncs.count), vdb_table_duration(b, sync_quantile(io, 0.5)),
+                         vdb_table_duration(c, sync_quantile(io, 0.99)),
+                         100 * (double)io->syncs.sum_ns * 1e-9 / bench->timings[i].seconds);
+    }
+}
+
+/* The same points, opened until the first answer: from the log alone, and after a checkpoint. */
+static void put_openings(const struct bench *bench, struct vdb_buf *out)
+{
+    static const struct vdb_table_column columns[] = {
+        {"open, then first read", false}, {"log read", true}, {"batches replayed", true}, {"time", true}};
+    struct vdb_table table;
+    char text[VDB_TABLE_TEXT_BYTES];
+    vdb_table_init(&table, columns, 4);
+    for (int i = 0; i < 2; i++) {
+        const vecdb_collection_info *info = i == 0 ? &bench->loaded : &bench->opened;
+        vdb_table_put(&table, i == 0 ? "from the log alone" : "after a checkpoint");
+        vdb_table_put(&table, vdb_storage_bytes(text, info->recovered_bytes));
+        vdb_table_put(&table, vdb_table_count(text, info->recovered_batches));
+        vdb_table_put(&table, vdb_table_duration(text, i == 0 ? bench->from_log_seconds : bench->open_seconds));
+    }
+    vdb_buf_put_text(out, "\n");
+    vdb_table_print(&table, 2, out);
+    vdb_table_fini(&table);
 }
 
 static void report_bench(const struct bench *bench, struct vdb_buf *out)
@@ -385,6 +464,7 @@ static void report_bench(const struct bench *bench, struct vdb_buf *out)
     put_timings(bench, out);
     put_bars(bench, out);
     vdb_buf_put_text(out, "\n");
+    put_syncs(bench, out);
     vdb_storage_line(out, "batches over singles", "%.1f times the points per second", batch_rate / single_rate);
     vdb_storage_line(out, "recovery", "%s for %s of log (%s)", vdb_table_duration(a, bench->recovery_seconds),
                      vdb_storage_bytes(b, loaded->recovered_bytes),
@@ -392,7 +472,6 @@ static void report_bench(const struct bench *bench, struct vdb_buf *out)
     vdb_storage_line(out, "", "%s per million points",
                      vdb_table_duration(a, bench->recovery_seconds * 1e6 / (double)loaded->count));
     vdb_storage_line(out, "checkpoint", "%s", vdb_table_duration(a, bench->checkpoint_seconds));
-    vdb_storage_line(out, "open, then first read", "%s", vdb_table_duration(a, bench->open_seconds));
     vdb_storage_line(
         out, "scan of all points", "%s (%s of vectors)", vdb_table_duration(a, bench->scan_seconds),
         vdb_storage_speed(b, loaded->count * options->dimension * sizeof(float), bench->scan_seconds));
@@ -401,6 +480,7 @@ static void report_bench(const struct bench *bench, struct vdb_buf *out)
                      vdb_storage_speed(b, bench->compacted.bytes_before + bench->compacted.bytes_after,
                                        bench->compact_seconds));
     vdb_storage_line(out, "space amplification", "%.3f", vdb_storage_amplification(&bench->compact));
+    put_openings(bench, out);
 }
 
 static void report_bench_json(const struct bench *bench, struct vdb_buf *out)
@@ -417,11 +497,28 @@ static void report_bench_json(const struct bench *bench, struct vdb_buf *out)
                        keys[i], timing->count, timing->p50, timing->p99,
                        (double)timing->points / timing->seconds);
     }
+    for (int i = SINGLES; i <= BATCHES; i++) {
+        const vecdb_io_stats *io = &bench->io[i];
+        vdb_buf_printf(out,
+                       ",\"%s_io\":{\"writes\":%" PRIu64 ",\"write_bytes\":%" PRIu64 ",\"syncs\":%" PRIu64
+                       ",\"sync_seconds\":%.9f,\"sync_p50_seconds\":%.9f,\"sync_p99_seconds\":%.9f}",
+                       keys[i], io->writes, io->write_bytes, io->syncs.count, (double)io->syncs.sum_ns * 1e-9,
+                       sync_quantile(io, 0.5), sync_quantile(io, 0.99));
+    }
     vdb_buf_printf(out,
                    ",\"recovery\":{\"seconds\":%.6f,\"log_bytes\":%" PRIu64 ",\"points\":%" PRIu64
                    ",\"seconds_per_million_points\":%.6f}",
                    bench->recovery_seconds, bench->loaded.recovered_bytes, bench->loaded.count,
                    bench->recovery_seconds * 1e6 / (double)bench->loaded.count);
+    vdb_buf_put_text(out, ",\"open_and_first_read\":{");
+    for (int i = 0; i < 2; i++) {
+        const vecdb_collection_info *info = i == 0 ? &bench->loaded : &bench->opened;
+        vdb_buf_printf(out, "%s{\"seconds\":%.6f,\"log_bytes\":%" PRIu64 ",\"batches\":%" PRIu64 "}",
+                       i == 0 ? "\"from_log\":" : ",\"after_checkpoint\":",
+                       i == 0 ? bench->from_log_seconds : bench->open_seconds, info->recovered_bytes,
+                       info->recovered_batches);
+    }
+    vdb_buf_put_text(out, "}");
     vdb_buf_printf(out, ",\"checkpoint_seconds\":%.6f,\"open_and_first_read_seconds\":%.6f,\"scan_seconds\":%.6f",
                    bench->checkpoint_seconds, bench->open_seconds, bench->scan_seconds);
     vdb_buf_printf(out,
@@ -429,6 +526,54 @@ static void report_bench_json(const struct bench *bench, struct vdb_buf *out)
                    ",\"space_amplification\":%.6f}}\n",
                    bench->compact_seconds, bench->compacted.bytes_before, bench->compacted.bytes_after,
                    vdb_storage_amplification(&bench->compact));
+}
+
+/* ---- Plot ---- */
+
+static vdb_status draw_bench(const struct bench *bench, struct vdb_buf *out, struct vdb_err *err)
+{
+    const struct vdb_storage_options *options = bench->options;
+    struct vdb_plot_svg_curve curves[TIMINGS];
+    char notes[TIMINGS][2 * VDB_TABLE_TEXT_BYTES + 16];
+    char subtitle[160];
+    char a[VDB_TABLE_TEXT_BYTES];
+    char b[VDB_TABLE_TEXT_BYTES];
+    for (int i = 0; i < TIMINGS; i++) {
+        const struct timing *timing = &bench->timings[i];
+        snprintf(notes[i], sizeof notes[i], "p50 %s, p99 %s", vdb_table_duration(a, timing->p50),
+                 vdb_table_duration(b, timing->p99));
+        curves[i] = (struct vdb_plot_svg_curve){.name = timing->name,
+                                                .note = notes[i],
+                                                .x = timing->curve_seconds,
+                                                .y = timing->curve_share,
+                                                .count = timing->curve_count};
+    }
+    snprintf(subtitle, sizeof subtitle,
+             "%s points, dimension %" PRIu64 ", batches of %" PRIu64 "; one writer, every write synced",
+             vdb_table_count(a, options->count), options->dimension, options->batch);
+    const struct vdb_plot_svg plot = {
+        .title = "Latency of storage operations",
+        .subtitle = subtitle,
+        .x = {"time of one operation, until it is on disk or answered", VDB_PLOT_SVG_SECONDS, true},
+        .y = {"share of operations that took at most so long", VDB_PLOT_SVG_SHARE, false},
+        .curves = curves,
+        .curve_count = TIMINGS,
+    };
+    return vdb_plot_svg_write(&plot, out, err);
+}
+
+/* With `out` NULL only sees that the file can be written: before the measurements rather than after them. */
+static vdb_status save_plot(const char *path, const struct vdb_buf *out, struct vdb_err *err)
+{
+    struct vdb_env *env = vdb_env_posix();
+    struct vdb_file *file = NULL;
+    unsigned flags = VDB_OPEN_WRITE | VDB_OPEN_CREATE | (out != NULL ? VDB_OPEN_TRUNCATE : 0);
+    vdb_status status = env->ops->open(env, path, flags, &file, err);
+    if (status == VDB_OK && out != NULL) {
+        status = env->ops->write_at(env, file, out->data, out->bytes, 0, err);
+    }
+    env->ops->close(env, file);
+    return status == VDB_OK ? VDB_OK : vdb_err_wrap(err, status, "--plot");
 }
 
 /* The directory must be new: it is removed at the end. */
@@ -454,13 +599,20 @@ static vdb_status run_bench(const struct vdb_storage_options *options, struct vd
     struct vdb_buf out = {0};
     vdb_status status;
     VDB_TRY(refuse_present(options->path, err));
+    if (options->plot != NULL) {
+        VDB_TRY(save_plot(options->plot, NULL, err));
+    }
     VDB_CHECK(run_phases(&bench, err));
     if (options->json) {
         report_bench_json(&bench, &out);
     } else {
         report_bench(&bench, &out);
     }
-    status = vdb_cli_write(&out, err);
+    VDB_CHECK(vdb_cli_write(&out, err));
+    if (options->plot != NULL) {
+        VDB_CHECK(draw_bench(&bench, &out, err));
+        status = save_plot(options->plot, &out, err);
+    }
 
 cleanup:
     close_bench(&bench);
@@ -486,7 +638,8 @@ const struct vdb_storage_verb vdb_storage_bench_bench = {
              "gains\n"
              "by syncing for many writers at once is not in it. Reads come from the page cache.\n",
     .examples = "  vecdb storage bench --path ./bench-here\n"
-                "  vecdb storage bench --path /mnt/nvme/bench --count 1000000 --json > bench.json\n",
+                "  vecdb storage bench --path /mnt/nvme/bench --count 1000000 --json > bench.json\n"
+                "  vecdb storage bench --path ./bench-here --plot latency.svg\n",
     .describe = describe_bench,
     .run = run_bench,
 };

@@ -408,7 +408,9 @@ cleanup:
 const struct vdb_storage_verb vdb_storage_keep_snapshot_create = {
     .name = "snapshot create",
     .summary = "Keep the collection's present state under a name",
-    .about = "Costs a checkpoint and hard links, no copy.\n",
+    .about = "Costs a checkpoint and hard links, no copy. Searches can ask for it by name (\"snapshot\" over "
+             "HTTP and in\n"
+             "Python, COLLECTION@NAME in C) and are answered as of now, whatever is written later.\n",
     .examples = "  vecdb storage snapshot create --path ./data --name before-cleanup\n",
     .describe = describe_name,
     .run = run_create,

@@ -287,6 +287,7 @@ const struct vdb_storage_verb vdb_storage_report_verify = {
 
 struct picture {
     vecdb_collection_info info;
+    vecdb_io_stats opening; /* what opening the directory took */
     vecdb_segment_info *segments;
     size_t segment_count;
     vecdb_snapshot_info *snapshots;
@@ -298,8 +299,12 @@ static vdb_status look(const struct vdb_storage_options *options, vecdb **db, st
                        struct vdb_err *err)
 {
     const char *collection = options->collection;
+    vecdb_io_stats before;
     vecdb_error error;
+    vecdb_get_io_stats(&before);
     VDB_TRY(vdb_storage_open_collection(options, db, &picture->info, err));
+    vecdb_get_io_stats(&picture->opening);
+    vecdb_io_stats_since(&picture->opening, &before);
     VDB_TRY(vdb_storage_outcome(
         vecdb_list_segments(*db, collection, &picture->segments, &picture->segment_count, &error), &error, err));
     VDB_TRY(vdb_storage_outcome(
@@ -356,16 +361,62 @@ static void put_segments(const struct picture *picture, struct vdb_buf *out)
     vdb_table_fini(&table);
 }
 
+static double seconds_of(const vecdb_latency *latency, double share)
+{
+    return (double)vecdb_latency_quantile_ns(latency, share) * 1e-9;
+}
+
+static void put_opening(const vecdb_io_stats *io, struct vdb_buf *out)
+{
+    static const struct vdb_table_column columns[] = {{"while opening", false}, {"calls", true}, {"bytes", true}};
+    const struct {
+        const char *name;
+        uint64_t calls;
+        uint64_t bytes;
+    } rows[] = {{"read", io->reads, io->read_bytes},
+                {"read through maps", io->mapped_reads, io->mapped_read_bytes},
+                {"written", io->writes, io->write_bytes},
+                {"made durable", io->syncs.count, io->synced_bytes}};
+    struct vdb_table table;
+    char a[VDB_TABLE_TEXT_BYTES];
+    char b[VDB_TABLE_TEXT_BYTES];
+    vdb_table_init(&table, columns, 3);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        vdb_table_put(&table, rows[i].name);
+        vdb_table_put(&table, vdb_table_count(a, rows[i].calls));
+        vdb_table_put(&table, vdb_table_count(a, rows[i].bytes));
+    }
+    vdb_buf_put_text(out, "\n");
+    vdb_table_print(&table, 2, out);
+    vdb_table_fini(&table);
+    const struct {
+        const char *name;
+        const vecdb_latency *latency;
+    } syncs[] = {{"syncs of files", &io->syncs}, {"syncs of directories", &io->dir_syncs}};
+    vdb_buf_put_text(out, "\n");
+    for (size_t i = 0; i < sizeof syncs / sizeof syncs[0]; i++) {
+        if (syncs[i].latency->count > 0) {
+            char count[VDB_TABLE_TEXT_BYTES];
+            vdb_storage_line(out, syncs[i].name, "%s (p50 <= %s, p99 <= %s)",
+                             vdb_table_count(count, syncs[i].latency->count),
+                             vdb_table_duration(a, seconds_of(syncs[i].latency, 0.5)),
+                             vdb_table_duration(b, seconds_of(syncs[i].latency, 0.99)));
+        }
+    }
+}
+
 static void report_stats(const struct vdb_storage_options *options, const struct picture *picture,
                          struct vdb_buf *out)
 {
     const vecdb_collection_info *info = &picture->info;
     char a[VDB_TABLE_TEXT_BYTES];
     char b[VDB_TABLE_TEXT_BYTES];
+    char c[VDB_TABLE_TEXT_BYTES];
     vdb_buf_printf(out, "Collection \"%s\" in %s\n\n", info->name, options->path);
     vdb_storage_line(out, "points", "%s", vdb_table_count(a, info->count));
     vdb_storage_line(out, "dimension, metric", "%" PRIu32 ", %s", info->dimension,
                      vecdb_metric_name(info->metric));
+    vdb_storage_line(out, "element", "%s", vecdb_element_name(info->element));
     vdb_storage_line(out, "index", "%s", info->index);
     vdb_storage_line(out, "sequence number", "%s (checkpoint at %s)", vdb_table_count(a, info->last_seq),
                      vdb_table_count(b, info->checkpoint_seq));
@@ -373,10 +424,11 @@ static void report_stats(const struct vdb_storage_options *options, const struct
                      vdb_table_count(b, info->segment_dead));
     vdb_storage_line(out, "space amplification", "%.3f%s", vdb_storage_amplification(info),
                      info->compaction_due ? " (a compaction is due)" : "");
+    vdb_storage_line(out, "compaction debt", "%s", vdb_storage_bytes(a, info->compaction_debt_bytes));
     vdb_storage_line(out, "memory", "%s", vdb_storage_bytes(a, info->memory_bytes));
-    vdb_storage_line(out, "time to open", "%s (%s log entries)",
+    vdb_storage_line(out, "time to open", "%s (%s log entries replayed, %s of log read)",
                      vdb_table_duration(a, (double)info->recovery_ns * 1e-9),
-                     vdb_table_count(b, info->recovered_batches));
+                     vdb_table_count(b, info->recovered_batches), vdb_storage_bytes(c, info->recovered_bytes));
     if (picture->snapshot_count > 0) {
         vdb_storage_line(out, "snapshots", "%s (%s, shared with the collection while it has them)",
                          vdb_table_count(a, picture->snapshot_count),
@@ -385,6 +437,7 @@ static void report_stats(const struct vdb_storage_options *options, const struct
     vdb_buf_put_text(out, "\n");
     put_files(&picture->files, out);
     put_segments(picture, out);
+    put_opening(&picture->opening, out);
 }
 
 static void put_kind_json(struct vdb_buf *out, const char *name, struct vdb_storage_kind kind, const char *after)
@@ -393,22 +446,49 @@ static void put_kind_json(struct vdb_buf *out, const char *name, struct vdb_stor
                    after);
 }
 
+static void put_syncs_json(struct vdb_buf *out, const char *name, const vecdb_latency *latency, const char *after)
+{
+    vdb_buf_printf(out,
+                   "\"%s\":{\"count\":%" PRIu64 ",\"seconds\":%.9f,\"p50_seconds\":%.9f,\"p99_seconds\":%.9f}%s",
+                   name, latency->count, (double)latency->sum_ns * 1e-9, seconds_of(latency, 0.5),
+                   seconds_of(latency, 0.99), after);
+}
+
+static void put_opening_json(const vecdb_io_stats *io, struct vdb_buf *out)
+{
+    vdb_buf_printf(out,
+                   "\"opening\":{\"reads\":%" PRIu64 ",\"read_bytes\":%" PRIu64 ",\"mapped_reads\":%" PRIu64
+                   ",\"mapped_read_bytes\":%" PRIu64,
+                   io->reads, io->read_bytes, io->mapped_reads, io->mapped_read_bytes);
+    vdb_buf_printf(out,
+                   ",\"writes\":%" PRIu64 ",\"write_bytes\":%" PRIu64 ",\"synced_bytes\":%" PRIu64
+                   ",\"failures\":%" PRIu64 ",",
+                   io->writes, io->write_bytes, io->synced_bytes, io->failures);
+    put_syncs_json(out, "syncs", &io->syncs, ",");
+    put_syncs_json(out, "dir_syncs", &io->dir_syncs, "}");
+}
+
 static void report_stats_json(const struct picture *picture, struct vdb_buf *out)
 {
     const vecdb_collection_info *info = &picture->info;
     vdb_buf_put_text(out, "{\"collection\":");
     vdb_json_put_string(out, vdb_str_of(info->name));
-    vdb_buf_printf(out, ",\"dimension\":%" PRIu32 ",\"metric\":\"%s\",\"index\":", info->dimension,
-                   vecdb_metric_name(info->metric));
+    vdb_buf_printf(out,
+                   ",\"dimension\":%" PRIu32 ",\"metric\":\"%s\",\"element\":\"%s\",\"index\":", info->dimension,
+                   vecdb_metric_name(info->metric), vecdb_element_name(info->element));
     vdb_json_put_string(out, vdb_str_of(info->index));
     vdb_buf_printf(out,
                    ",\"points\":%" PRIu64 ",\"dead_rows\":%" PRIu64 ",\"last_seq\":%" PRIu64
                    ",\"checkpoint_seq\":%" PRIu64 ",\"memory_bytes\":%" PRIu64,
                    info->count, info->dead, info->last_seq, info->checkpoint_seq, info->memory_bytes);
-    vdb_buf_printf(out,
-                   ",\"space_amplification\":%.6f,\"compaction_due\":%s,\"recovery_seconds\":%.6f,\"disk\":{",
+    vdb_buf_printf(out, ",\"space_amplification\":%.6f,\"compaction_due\":%s,\"compaction_debt_bytes\":%" PRIu64,
                    vdb_storage_amplification(info), info->compaction_due ? "true" : "false",
-                   (double)info->recovery_ns * 1e-9);
+                   info->compaction_debt_bytes);
+    vdb_buf_printf(
+        out, ",\"recovery_seconds\":%.6f,\"recovered_bytes\":%" PRIu64 ",\"recovered_batches\":%" PRIu64 ",",
+        (double)info->recovery_ns * 1e-9, info->recovered_bytes, info->recovered_batches);
+    put_opening_json(&picture->opening, out);
+    vdb_buf_put_text(out, ",\"disk\":{");
     put_kind_json(out, "log", picture->files.log, ",");
     put_kind_json(out, "vectors", picture->files.vectors, ",");
     put_kind_json(out, "metadata", picture->files.metadata, ",");
@@ -452,7 +532,16 @@ cleanup:
 const struct vdb_storage_verb vdb_storage_report_stats = {
     .name = "stats",
     .summary = "Files, segments, dead rows, space and recovery of a collection",
-    .about = "Space amplification is what segments take on disk over the share of their live rows.\n",
+    .about =
+        "Space amplification is what segments take on disk over the share of their live rows. The compaction "
+        "debt is "
+        "what\n"
+        "background compactions would read until they have nothing to do. The last part tells what opening the "
+        "directory\n"
+        "took just now; reads through maps are what was asked for when checksums were looked at, from the disk "
+        "or the "
+        "page\n"
+        "cache.\n",
     .examples = "  vecdb storage stats --path ./data\n"
                 "  vecdb storage stats --path ./data --collection docs --json\n",
     .run = run_stats,

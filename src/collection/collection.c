@@ -9,33 +9,68 @@
 #include "base/mem.h"
 #include "collection_internal.h"
 
-vdb_status vdb_collection_open(struct vdb_env *env, const char *dir, struct vdb_maintainer *maintainer,
-                               struct vdb_collection **out, struct vdb_err *err)
+static struct vdb_collection *collection_new(struct vdb_env *env, const char *dir,
+                                             struct vdb_maintainer *maintainer)
 {
     struct vdb_collection *collection = vdb_calloc(1, sizeof *collection);
-    if (collection == NULL) {
-        return vdb_err_no_memory(err, "a collection");
+    char *copy = vdb_strndup(dir, strlen(dir));
+    if (collection == NULL || copy == NULL) {
+        free(collection);
+        free(copy);
+        return NULL;
     }
     collection->env = env;
+    collection->dir = copy;
     collection->maintainer = maintainer;
     atomic_init(&collection->refs, 1);
     vdb_rwlock_init(&collection->life);
-    collection->dir = vdb_strndup(dir, strlen(dir));
-    vdb_status status = VDB_OK;
-    if (collection->dir == NULL) {
-        status = vdb_err_no_memory(err, "a path");
-        goto cleanup;
+    vdb_snapshots_init(&collection->snapshots);
+    return collection;
+}
+
+static vdb_status find_index(struct vdb_collection *collection, struct vdb_err *err)
+{
+    const struct vdb_schema *schema = vdb_store_schema(collection->store);
+    collection->index = vdb_index_find(vdb_str_of(schema->index));
+    if (collection->index == NULL || (collection->index->caps & VDB_INDEX_BUILT) != 0) {
+        return vdb_err_set(err, VDB_VERSION, "index \"%s\" is not known to this version", schema->index);
     }
+    return VDB_OK;
+}
+
+vdb_status vdb_collection_open(struct vdb_env *env, const char *dir, struct vdb_maintainer *maintainer,
+                               struct vdb_collection **out, struct vdb_err *err)
+{
+    struct vdb_collection *collection = collection_new(env, dir, maintainer);
+    if (collection == NULL) {
+        return vdb_err_no_memory(err, "a collection");
+    }
+    vdb_status status;
     VDB_CHECK(vdb_store_open(env, dir, NULL, &collection->store, err));
     struct vdb_store_stats stats;
     vdb_store_get_stats(collection->store, &stats);
     vdb_collection_note_unsaved(collection, stats.memory_bytes);
-    const struct vdb_schema *schema = vdb_store_schema(collection->store);
-    collection->index = vdb_index_find(vdb_str_of(schema->index));
-    if (collection->index == NULL || (collection->index->caps & VDB_INDEX_BUILT) != 0) {
-        status = vdb_err_set(err, VDB_VERSION, "index \"%s\" is not known to this version", schema->index);
-        goto cleanup;
+    status = find_index(collection, err);
+
+cleanup:
+    if (status != VDB_OK) {
+        vdb_collection_unref(collection);
+        return status;
     }
+    *out = collection;
+    return VDB_OK;
+}
+
+vdb_status vdb_collection_open_snapshot(struct vdb_collection *of, const char *name, struct vdb_collection **out,
+                                        struct vdb_err *err)
+{
+    struct vdb_collection *collection = collection_new(of->env, "", NULL);
+    if (collection == NULL) {
+        return vdb_err_no_memory(err, "a snapshot");
+    }
+    vdb_status status;
+    VDB_CHECK(vdb_collection_snapshot_read(of, name, &collection->store, err));
+    status = find_index(collection, err);
 
 cleanup:
     if (status != VDB_OK) {
@@ -56,6 +91,7 @@ void vdb_collection_unref(struct vdb_collection *collection)
     if (collection == NULL || atomic_fetch_sub_explicit(&collection->refs, 1, memory_order_acq_rel) != 1) {
         return;
     }
+    vdb_snapshots_fini(&collection->snapshots);
     vdb_store_close(collection->store, !collection->dropped);
     if (collection->removable) {
         struct vdb_err err = {0};
@@ -65,6 +101,7 @@ void vdb_collection_unref(struct vdb_collection *collection)
                     err.text);
         }
     }
+    vdb_buf_fini(&collection->spare);
     pthread_rwlock_destroy(&collection->life);
     free(collection->dir);
     free(collection);
@@ -79,6 +116,7 @@ void vdb_collection_close(struct vdb_collection *collection)
         vdb_store_seal(collection->store);
     }
     pthread_rwlock_unlock(&collection->life);
+    vdb_snapshots_forget(&collection->snapshots, NULL);
 }
 
 void vdb_collection_settle_drop(struct vdb_collection *collection)
@@ -104,6 +142,9 @@ vdb_status vdb_collection_drop(struct vdb_collection *collection, const char *tr
         free(dir);
     }
     pthread_rwlock_unlock(&collection->life);
+    if (status == VDB_OK) {
+        vdb_snapshots_forget(&collection->snapshots, NULL);
+    }
     return status;
 }
 
@@ -121,4 +162,5 @@ void vdb_collection_get_totals(struct vdb_collection *collection, struct vdb_sea
 {
     out->searches = atomic_load_explicit(&collection->searches, memory_order_relaxed);
     out->distances_computed = atomic_load_explicit(&collection->distances_computed, memory_order_relaxed);
+    vdb_snapshots_add_totals(&collection->snapshots, out);
 }

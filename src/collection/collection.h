@@ -41,6 +41,11 @@ void vdb_collection_ref(struct vdb_collection *collection);
 /* The last reference frees all; if the drop was settled, it also removes the directory. NULL allowed. */
 void vdb_collection_unref(struct vdb_collection *collection);
 
+/* The collection as it was when the snapshot was made, for reading; a reference that the caller gives up. The results it
+ * gives outlive the snapshot and the collection. VDB_NOT_FOUND when there is none of that name. */
+vdb_status vdb_collection_get_snapshot(struct vdb_collection *collection, const char *name,
+                                       struct vdb_collection **out, struct vdb_err *err) VDB_MUST_CHECK;
+
 /* Seals and closes the log, so that another handle may open the directory: writes get VDB_NOT_FOUND from then on.
  * What references and results point to stays until they go. */
 void vdb_collection_close(struct vdb_collection *collection);
@@ -91,6 +96,9 @@ vdb_status vdb_collection_snapshot_list(struct vdb_collection *collection, struc
                                         size_t *count, struct vdb_err *err) VDB_MUST_CHECK;
 vdb_status vdb_collection_snapshot_delete(struct vdb_collection *collection, const char *name,
                                           struct vdb_err *err) VDB_MUST_CHECK;
+/* Opens one (vdb_store_snapshot_read), which the caller closes. */
+vdb_status vdb_collection_snapshot_read(struct vdb_collection *collection, const char *name,
+                                        struct vdb_store **out, struct vdb_err *err) VDB_MUST_CHECK;
 vdb_status vdb_collection_promote(struct vdb_collection *collection, struct vdb_err *err) VDB_MUST_CHECK;
 vdb_status vdb_collection_verify(struct vdb_collection *collection, struct vdb_verify_result *result,
                                  struct vdb_err *err) VDB_MUST_CHECK;
@@ -124,6 +132,7 @@ struct vdb_search {
     size_t dimension; /* of vector */
     uint32_t k;
     struct vdb_str filter; /* data NULL: none */
+    bool without_vector;   /* hits' vectors are NULL */
 };
 
 vdb_status vdb_collection_search(struct vdb_collection *collection, const struct vdb_search *search,
@@ -137,7 +146,7 @@ vdb_status vdb_collection_get(struct vdb_collection *collection, const struct vd
 vdb_status vdb_collection_count(struct vdb_collection *collection, struct vdb_str filter, uint64_t *out,
                                 struct vdb_err *err) VDB_MUST_CHECK;
 
-/* Since open. */
+/* Since open, searches in snapshots included. */
 struct vdb_search_totals {
     uint64_t searches;
     uint64_t distances_computed;

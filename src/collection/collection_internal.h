@@ -7,6 +7,7 @@
 
 #include "collection.h"
 #include "index/index.h"
+#include "snapshots.h"
 
 struct vdb_collection {
     struct vdb_env *env;
@@ -22,9 +23,16 @@ struct vdb_collection {
         *maintainer;                /* told of what was written; outlives the collection's writes; may be NULL */
     _Atomic uint64_t unsaved_bytes; /* of batches since the last checkpoint began */
     bool removable;                 /* the drop is durable; set before the last reference goes */
+    struct vdb_snapshots snapshots; /* of it that are open; none has any */
+    atomic_bool spare_taken;        /* whoever sets it has the spare until clearing it */
+    struct vdb_buf spare;           /* memory kept for the next batch's payload */
     _Atomic uint64_t searches;
     _Atomic uint64_t distances_computed;
 };
+
+/* collection.c: a collection over the snapshot's files, to read only. */
+vdb_status vdb_collection_open_snapshot(struct vdb_collection *of, const char *name, struct vdb_collection **out,
+                                        struct vdb_err *err) VDB_MUST_CHECK;
 
 /* maintain.c: counts what was written, and wakes the maintainer when it is much. */
 void vdb_collection_note_unsaved(struct vdb_collection *collection, uint64_t bytes);

@@ -55,7 +55,9 @@ vdb_status vdb_collection_snapshot_create(struct vdb_collection *collection, con
                                           struct vdb_snapshot_info *info, struct vdb_err *err)
 {
     VDB_TRY(enter(collection, err));
-    return leave(collection, vdb_store_snapshot_create(collection->store, name, info, err));
+    vdb_status status = leave(collection, vdb_store_snapshot_create(collection->store, name, info, err));
+    vdb_snapshots_forget(&collection->snapshots, name); /* one before it, whose deletion is not quite over */
+    return status;
 }
 
 vdb_status vdb_collection_snapshot_list(struct vdb_collection *collection, struct vdb_snapshot_info **out,
@@ -69,7 +71,16 @@ vdb_status vdb_collection_snapshot_delete(struct vdb_collection *collection, con
                                           struct vdb_err *err)
 {
     VDB_TRY(enter(collection, err));
-    return leave(collection, vdb_store_snapshot_delete(collection->store, name, err));
+    vdb_status status = leave(collection, vdb_store_snapshot_delete(collection->store, name, err));
+    vdb_snapshots_forget(&collection->snapshots, name); /* also after a failure: its name may be gone */
+    return status;
+}
+
+vdb_status vdb_collection_snapshot_read(struct vdb_collection *collection, const char *name,
+                                        struct vdb_store **out, struct vdb_err *err)
+{
+    VDB_TRY(enter(collection, err));
+    return leave(collection, vdb_store_snapshot_read(collection->store, name, out, err));
 }
 
 vdb_status vdb_collection_promote(struct vdb_collection *collection, struct vdb_err *err)
@@ -93,6 +104,9 @@ void vdb_collection_note_unsaved(struct vdb_collection *collection, uint64_t byt
     uint64_t unsaved = atomic_fetch_add_explicit(&collection->unsaved_bytes, bytes, memory_order_relaxed) + bytes;
     if (collection->maintainer != NULL) {
         vdb_maintainer_note(collection->maintainer, unsaved);
+        if (vdb_store_wants_memory(collection->store)) {
+            vdb_maintainer_note_memory(collection->maintainer, collection);
+        }
     }
 }
 
@@ -101,10 +115,12 @@ void vdb_maintainer_init(struct vdb_maintainer *maintainer)
     *maintainer = (struct vdb_maintainer){.options.checkpoint_bytes = CHECKPOINT_BYTES_DEFAULT};
     pthread_mutex_init(&maintainer->mutex, NULL);
     pthread_cond_init(&maintainer->changed, NULL);
+    pthread_cond_init(&maintainer->memory_wanted, NULL);
 }
 
 void vdb_maintainer_fini(struct vdb_maintainer *maintainer)
 {
+    pthread_cond_destroy(&maintainer->memory_wanted);
     pthread_cond_destroy(&maintainer->changed);
     pthread_mutex_destroy(&maintainer->mutex);
 }
@@ -190,6 +206,44 @@ static void *run(void *arg)
     return NULL;
 }
 
+/* ---- Memory ahead of writers ---- */
+
+void vdb_maintainer_note_memory(struct vdb_maintainer *maintainer, struct vdb_collection *collection)
+{
+    pthread_mutex_lock(&maintainer->mutex);
+    if (maintainer->memory_taken && maintainer->memory_for == NULL) {
+        vdb_collection_ref(collection);
+        maintainer->memory_for = collection;
+        pthread_cond_signal(&maintainer->memory_wanted);
+    }
+    pthread_mutex_unlock(&maintainer->mutex);
+}
+
+static void *run_memory(void *arg)
+{
+    struct vdb_maintainer *maintainer = arg;
+    pthread_mutex_lock(&maintainer->mutex);
+    maintainer->memory_taken = true;
+    for (;;) {
+        struct vdb_collection *collection = maintainer->memory_for;
+        if (collection == NULL && atomic_load_explicit(&maintainer->stop, memory_order_relaxed)) {
+            break;
+        }
+        if (collection == NULL) {
+            pthread_cond_wait(&maintainer->memory_wanted, &maintainer->mutex);
+            continue;
+        }
+        pthread_mutex_unlock(&maintainer->mutex);
+        vdb_store_make_memory(collection->store);
+        vdb_collection_unref(collection);
+        pthread_mutex_lock(&maintainer->mutex);
+        maintainer->memory_for = NULL;
+    }
+    maintainer->memory_taken = false;
+    pthread_mutex_unlock(&maintainer->mutex);
+    return NULL;
+}
+
 vdb_status vdb_maintainer_start(struct vdb_maintainer *maintainer, struct vdb_database *database,
                                 const struct vdb_maintain_options *options, struct vdb_err *err)
 {
@@ -205,6 +259,8 @@ vdb_status vdb_maintainer_start(struct vdb_maintainer *maintainer, struct vdb_da
         return vdb_err_no_memory(err, "the maintenance thread");
     }
     maintainer->running = true;
+    /* Without it writers make their own memory. */
+    maintainer->memory_started = pthread_create(&maintainer->memory_thread, NULL, run_memory, maintainer) == 0;
     return VDB_OK;
 }
 
@@ -215,5 +271,12 @@ void vdb_maintainer_stop(struct vdb_maintainer *maintainer)
         wake(maintainer);
         pthread_join(maintainer->thread, NULL);
         maintainer->running = false;
+        if (maintainer->memory_started) {
+            pthread_mutex_lock(&maintainer->mutex);
+            pthread_cond_signal(&maintainer->memory_wanted);
+            pthread_mutex_unlock(&maintainer->mutex);
+            pthread_join(maintainer->memory_thread, NULL);
+            maintainer->memory_started = false;
+        }
     }
 }

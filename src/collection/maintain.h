@@ -6,6 +6,9 @@
  * a close or a stop cancels what is running; nothing is lost by that. Failures are logged and tried again when as
  * much has been written again.
  *
+ * A second thread makes memory ready ahead of writers: a page that the system has to clear, or the host of a virtual machine
+ * to find, costs more than what is written into it.
+ *
  * Threads: note and stop from any thread; init, start and fini are confined.
  */
 #ifndef VDB_COLLECTION_MAINTAIN_H
@@ -18,6 +21,7 @@
 
 #include "base/err.h"
 
+struct vdb_collection;
 struct vdb_database;
 
 struct vdb_maintain_options {
@@ -28,12 +32,17 @@ struct vdb_maintain_options {
 struct vdb_maintainer {
     struct vdb_database *database;
     struct vdb_maintain_options options;
-    pthread_mutex_t mutex; /* guards `due` */
-    pthread_cond_t changed;
+    pthread_mutex_t mutex;        /* guards `due`, `memory_for` and `memory_taken` */
+    pthread_cond_t changed;       /* `due`, `stop` */
+    pthread_cond_t memory_wanted; /* `memory_for`, `stop` */
     bool due;
+    struct vdb_collection *memory_for; /* a reference; NULL: nothing asked for */
+    bool memory_taken;                 /* requests are: the second thread runs */
     atomic_bool stop;
-    bool running; /* of who starts and stops it */
+    bool running;        /* of who starts and stops it */
+    bool memory_started; /* likewise */
     pthread_t thread;
+    pthread_t memory_thread;
 };
 
 void vdb_maintainer_init(struct vdb_maintainer *maintainer);
@@ -46,5 +55,7 @@ void vdb_maintainer_stop(struct vdb_maintainer *maintainer);
 
 /* A collection holds this many bytes of batches in memory. */
 void vdb_maintainer_note(struct vdb_maintainer *maintainer, uint64_t unsaved_bytes);
+/* A collection's writers will soon need memory. One is served at a time; who comes meanwhile makes its own. */
+void vdb_maintainer_note_memory(struct vdb_maintainer *maintainer, struct vdb_collection *collection);
 
 #endif

@@ -4,10 +4,15 @@
  * rows it may return (visible in the view, past the filter) as a dense bitset, one indirect call into the index for
  * the source's k best, and those offered to the answer's k best, in which equal distances go in id order whatever
  * source they come from. From the pin on it takes no lock.
+ *
+ * Memtables hold floats, segments the collection's element. Every source gives the distances in double of the numbers
+ * that are kept (distance/wide.h; whole numbers exactly), so that distances of different sources compare: a query that the
+ * element can hold is searched as it, any other is a wide one (index.h), and no query is ever rounded.
  */
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/convert.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/timer.h"
@@ -140,7 +145,7 @@ static vdb_status source_rows(const struct vdb_view *view, uint32_t source, cons
     const struct vdb_memtable_view *memtable = vdb_view_memtable(view, source);
     *rows = (struct vdb_rows){
         .dimension = schema->dimension,
-        .element = VDB_ELEMENT_F32,
+        .element = memtable != NULL ? VDB_ELEMENT_F32 : schema->element,
         .metric = schema->metric,
         .count = vdb_view_source_rows(view, source),
     };
@@ -166,6 +171,7 @@ struct run {
     struct numbering numbering;
     struct vdb_candidate *candidates; /* of the answer, then of one source: k each */
     size_t k;
+    void *narrow; /* the query in the schema's element, where that loses nothing and is not f32; else NULL */
     struct vdb_topk answer;
     struct tie tie; /* of the answer */
     uint64_t filter_ns;
@@ -196,8 +202,11 @@ static vdb_status search_source(struct run *run, uint32_t source, struct vdb_err
         goto cleanup;
     }
     VDB_CHECK(source_rows(view, source, schema, &chunk, &rows, err));
-    struct vdb_query query = {
-        .vector = run->search->vector, .allow = restricted ? &allow : NULL, .counters = &counters};
+    const bool narrow = run->narrow != NULL && rows.element != VDB_ELEMENT_F32;
+    struct vdb_query query = {.vector = narrow ? run->narrow : run->search->vector,
+                              .allow = restricted ? &allow : NULL,
+                              .counters = &counters,
+                              .wide = !narrow && rows.element != VDB_ELEMENT_F32};
     vdb_topk_init(&topk, run->candidates + run->k, run->k);
     topk.tie = tie_in_source;
     topk.tie_ctx = &tie;
@@ -227,7 +236,21 @@ void vdb_hits_fini(struct vdb_hits *hits)
     *hits = (struct vdb_hits){0};
 }
 
-/* Fills the hit of a row. Metadata of a segment is copied, as its block is given up again. */
+/* Fills the hit's vector, which is copied where it is not kept as floats. */
+static vdb_status fill_vector(struct vdb_hits *out, const struct vdb_schema *schema, struct vdb_place place,
+                              struct vdb_hit *hit, struct vdb_err *err)
+{
+    float *room = NULL;
+    if (schema->element != VDB_ELEMENT_F32 && vdb_view_memtable(&out->view, place.source) == NULL) {
+        room = vdb_arena_alloc(&out->arena, schema->dimension * sizeof *room);
+        if (room == NULL) {
+            return vdb_err_no_memory(err, "a vector");
+        }
+    }
+    return vdb_view_vector(&out->view, place.source, place.row, room, &hit->vector, err);
+}
+
+/* Fills the rest of the hit of a row. Metadata of a segment is copied, as its block is given up again. */
 static vdb_status fill_hit(struct vdb_hits *out, struct vdb_place place, double score, struct vdb_hit *hit,
                            struct vdb_err *err)
 {
@@ -235,7 +258,6 @@ static vdb_status fill_hit(struct vdb_hits *out, struct vdb_place place, double 
     struct vdb_str metadata;
     hit->score = score;
     VDB_TRY(vdb_view_id(&out->view, place.source, place.row, &hit->id, err));
-    VDB_TRY(vdb_view_vector(&out->view, place.source, place.row, &hit->vector, err));
     vdb_view_meta_init(&reader, &out->view, place.source);
     vdb_status status = vdb_view_meta_read(&reader, place.row, &metadata, err);
     if (status == VDB_OK && vdb_view_memtable(&out->view, place.source) == NULL) {
@@ -253,11 +275,26 @@ static vdb_status fill_hit(struct vdb_hits *out, struct vdb_place place, double 
     return status;
 }
 
+static vdb_status narrow_query(struct run *run, const struct vdb_schema *schema, struct vdb_err *err)
+{
+    const float *vector = run->search->vector;
+    if (schema->element == VDB_ELEMENT_F32 || !vdb_convert_is_exact(schema->element, vector, schema->dimension)) {
+        return VDB_OK;
+    }
+    run->narrow = vdb_arena_alloc(&run->out->arena, vdb_vector_bytes(schema->element, schema->dimension));
+    if (run->narrow == NULL) {
+        return vdb_err_no_memory(err, "a search");
+    }
+    vdb_convert_narrow(schema->element, vector, schema->dimension, run->narrow);
+    return VDB_OK;
+}
+
 static vdb_status run_search(struct run *run, struct vdb_err *err)
 {
     struct vdb_hits *out = run->out;
-    const vdb_metric metric = vdb_collection_schema(run->collection)->metric;
+    const struct vdb_schema *schema = vdb_collection_schema(run->collection);
     VDB_TRY(number_rows(&out->view, &run->numbering, err));
+    VDB_TRY(narrow_query(run, schema, err));
     out->explain.plan = run->filter != NULL ? "flat scan, filtered" : "flat scan";
     out->explain.rows = run->numbering.first[run->numbering.sources];
     /* k is capped by what can come back, so that a large k costs a small collection nothing. */
@@ -279,8 +316,12 @@ static vdb_status run_search(struct run *run, struct vdb_err *err)
         return vdb_err_set(err, VDB_CORRUPT, "%s", run->tie.err.text);
     }
     for (size_t i = 0; i < run->answer.count; i++) {
-        double score = vdb_metric_score(metric, run->candidates[i].distance);
-        VDB_TRY(fill_hit(out, place_of(&run->numbering, run->candidates[i].row), score, &out->hits[i], err));
+        double score = vdb_metric_score(schema->metric, run->candidates[i].distance);
+        struct vdb_place place = place_of(&run->numbering, run->candidates[i].row);
+        VDB_TRY(fill_hit(out, place, score, &out->hits[i], err));
+        if (!run->search->without_vector) {
+            VDB_TRY(fill_vector(out, schema, place, &out->hits[i], err));
+        }
     }
     out->count = run->answer.count;
     return VDB_OK;
@@ -343,6 +384,8 @@ vdb_status vdb_collection_get(struct vdb_collection *collection, const struct vd
     for (size_t i = 0; i < count; i++) {
         if (places[i].source != VDB_SLOT_NONE) {
             VDB_CHECK(fill_hit(out, places[i], 0, &out->hits[out->count], err));
+            VDB_CHECK(
+                fill_vector(out, vdb_collection_schema(collection), places[i], &out->hits[out->count], err));
             out->count++;
         }
     }

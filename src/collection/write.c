@@ -1,16 +1,22 @@
 /* write.c: prepare and write batches.
  *
- * Prepare checks everything a user can get wrong (dimension, finiteness, ids, metadata, limits) and encodes the
- * batch; it shows nothing. From then on only the world can fail. Error texts name the point by its place in the
- * batch.
+ * Prepare checks everything a user can get wrong (dimension, finiteness, ids, metadata, limits), rounds vectors to what
+ * the collection's element holds, and encodes the batch; it shows nothing. From then on only the world can fail, and what
+ * was acknowledged reads the same before and after a checkpoint writes it to a segment. Error texts name the point by its
+ * place in the batch.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "base/limits.h"
+#include "base/mem.h"
 #include "check.h"
 #include "collection_internal.h"
 #include "storage/batch.h"
+
+/* Fresh pages for each batch's payload would cost a tenth of an ingest. */
+enum { SPARE_BYTES_MAX = 1 << 20 };
 
 static vdb_status check_count(size_t count, const char *what, struct vdb_err *err)
 {
@@ -66,15 +72,72 @@ static vdb_status compact_metadata(struct vdb_str text, struct vdb_buf *out, str
     return VDB_OK;
 }
 
-static vdb_status put_point(struct vdb_buf *payload, struct vdb_buf *metadata, const struct vdb_schema *schema,
-                            const struct vdb_point *point, struct vdb_err *err)
+/* What one batch is made with. */
+struct draft {
+    const struct vdb_schema *schema;
+    struct vdb_buf payload;
+    struct vdb_buf metadata; /* of one point */
+    float *room;             /* for one vector as it is kept; NULL when the element is f32 */
+    bool spared;             /* payload's memory is the collection's spare */
+};
+
+/* Takes the collection's spare for the payload, unless another writer has it. */
+static void take_spare(struct vdb_collection *collection, struct draft *draft)
 {
+    draft->spared = !atomic_exchange_explicit(&collection->spare_taken, true, memory_order_acquire);
+    if (draft->spared) {
+        draft->payload = collection->spare;
+        collection->spare = (struct vdb_buf){0};
+        vdb_buf_clear(&draft->payload);
+    }
+}
+
+static void give_spare_back(struct vdb_collection *collection, struct draft *draft)
+{
+    if (!draft->spared) {
+        vdb_buf_fini(&draft->payload);
+        return;
+    }
+    if (draft->payload.capacity > SPARE_BYTES_MAX) {
+        vdb_buf_fini(&draft->payload);
+        draft->payload = (struct vdb_buf){0};
+    }
+    collection->spare = draft->payload;
+    atomic_store_explicit(&collection->spare_taken, false, memory_order_release);
+}
+
+static vdb_status put_point(struct draft *draft, const struct vdb_point *point, struct vdb_err *err)
+{
+    const struct vdb_schema *schema = draft->schema;
+    struct vdb_buf *metadata = &draft->metadata;
+    const float *vector;
     VDB_TRY(vdb_check_id(&point->id, err));
-    VDB_TRY(vdb_check_vector(point->vector, point->dimension, schema, err));
+    VDB_TRY(vdb_check_kept_vector(point->vector, point->dimension, schema, draft->room, &vector, err));
     vdb_buf_clear(metadata);
     VDB_TRY(compact_metadata(point->metadata, metadata, err));
-    vdb_batch_upsert(payload, &point->id, point->vector, schema->dimension,
+    vdb_batch_upsert(&draft->payload, &point->id, vector, schema->dimension,
                      (struct vdb_str){(const char *)metadata->data, metadata->bytes});
+    return VDB_OK;
+}
+
+static vdb_status put_points(struct draft *draft, const struct vdb_point *points, size_t count,
+                             struct vdb_err *err)
+{
+    vdb_batch_begin(&draft->payload, draft->schema->dimension);
+    for (size_t i = 0; i < count; i++) {
+        vdb_status status = put_point(draft, &points[i], err);
+        if (status != VDB_OK) {
+            return place_error(err, status, "points", i);
+        }
+        if (draft->payload.failed || draft->metadata.failed) {
+            return vdb_err_no_memory(err, "a batch");
+        }
+        if (draft->payload.bytes > VDB_LIMIT_BATCH_BYTES_MAX) {
+            return vdb_err_set(err, VDB_LIMIT,
+                               "points[%zu]: with it the batch is over %u bytes; send it in parts", i,
+                               VDB_LIMIT_BATCH_BYTES_MAX);
+        }
+    }
     return VDB_OK;
 }
 
@@ -120,34 +183,24 @@ vdb_status vdb_collection_apply(struct vdb_collection *collection, const struct 
 vdb_status vdb_collection_upsert(struct vdb_collection *collection, const struct vdb_point *points, size_t count,
                                  struct vdb_write_result *result, struct vdb_err *err)
 {
-    const struct vdb_schema *schema = vdb_collection_schema(collection);
-    struct vdb_buf payload = {0};
-    struct vdb_buf metadata = {0};
+    struct draft draft = {.schema = vdb_collection_schema(collection)};
     vdb_status status;
-    VDB_CHECK(check_count(count, "points", err));
-    vdb_batch_begin(&payload, schema->dimension);
-    for (size_t i = 0; i < count; i++) {
-        status = put_point(&payload, &metadata, schema, &points[i], err);
-        if (status != VDB_OK) {
-            status = place_error(err, status, "points", i);
-            goto cleanup;
-        }
-        if (payload.failed || metadata.failed) {
+    VDB_TRY(check_count(count, "points", err));
+    take_spare(collection, &draft);
+    if (draft.schema->element != VDB_ELEMENT_F32) {
+        draft.room = vdb_calloc(draft.schema->dimension, sizeof *draft.room);
+        if (draft.room == NULL) {
             status = vdb_err_no_memory(err, "a batch");
             goto cleanup;
         }
-        if (payload.bytes > VDB_LIMIT_BATCH_BYTES_MAX) {
-            status = vdb_err_set(err, VDB_LIMIT,
-                                 "points[%zu]: with it the batch is over %u bytes; send it in parts", i,
-                                 VDB_LIMIT_BATCH_BYTES_MAX);
-            goto cleanup;
-        }
     }
-    status = vdb_collection_write(collection, payload.data, payload.bytes, result, err);
+    VDB_CHECK(put_points(&draft, points, count, err));
+    status = vdb_collection_write(collection, draft.payload.data, draft.payload.bytes, result, err);
 
 cleanup:
-    vdb_buf_fini(&metadata);
-    vdb_buf_fini(&payload);
+    free(draft.room);
+    vdb_buf_fini(&draft.metadata);
+    give_spare_back(collection, &draft);
     return status;
 }
 

@@ -1,9 +1,9 @@
 /* vectors.c: see vectors.h: memory, dispatch by the end of the file's name, conversion and checks. */
 #include "vectors.h"
 
+#include "base/convert.h"
 #include "base/limits.h"
 #include "base/mem.h"
-#include "float16.h"
 #include "stream.h"
 
 #include <inttypes.h>
@@ -155,20 +155,10 @@ vdb_status vdb_vectors_to_f32(struct vdb_vectors *vectors, struct vdb_err *err)
     struct vdb_vectors converted;
     VDB_TRY(vdb_vectors_init(&converted, VDB_VECTORS_F32, vectors->count, vectors->dimension, err));
     size_t values = vectors->count * vectors->dimension; /* checked when the source was allocated */
-    float *out = converted.data;
-    if (vectors->type == VDB_VECTORS_F16) {
-        vdb_float16_to_f32_many(vectors->data, values, out);
-    } else if (vectors->type == VDB_VECTORS_U8) {
-        const uint8_t *in = vectors->data;
-        for (size_t i = 0; i < values; i++) {
-            out[i] = in[i];
-        }
-    } else {
-        const int8_t *in = vectors->data;
-        for (size_t i = 0; i < values; i++) {
-            out[i] = in[i];
-        }
-    }
+    vdb_element element = vectors->type == VDB_VECTORS_F16  ? VDB_ELEMENT_F16
+                          : vectors->type == VDB_VECTORS_U8 ? VDB_ELEMENT_U8
+                                                            : VDB_ELEMENT_I8;
+    vdb_convert_widen(element, vectors->data, values, converted.data);
     converted.first_row = vectors->first_row;
     vdb_vectors_fini(vectors);
     *vectors = converted;

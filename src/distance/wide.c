@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/convert.h"
 #include "cpu.h"
 
 #define INLINE static inline __attribute__((always_inline))
@@ -90,39 +91,18 @@ static void dot_many(const float *query, const void *rows, size_t stride_bytes, 
 
 /* ---- f16 and bf16 ---- */
 
-static float float_of_half(uint16_t half)
-{
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16;
-    uint32_t exponent = half >> 10 & 31;
-    uint32_t fraction = half & 1023;
-    uint32_t bits;
-    float value;
-    if (exponent == 0) {
-        value = (float)fraction * 0x1p-24f;
-        return sign != 0 ? -value : value;
-    }
-    bits = sign | (exponent == 31 ? 0x7F800000u : (exponent + 112) << 23) | fraction << 13;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 void vdb_wide_load(vdb_element element, const void *vector, size_t dimension, float *out)
 {
     const char *in = vector;
     uint16_t half;
-    if (element == VDB_ELEMENT_F16) {
-        for (size_t i = 0; i < dimension; i++) {
-            memcpy(&half, in + i * sizeof half, sizeof half);
-            out[i] = float_of_half(half);
-        }
-    } else if (element == VDB_ELEMENT_BF16) {
-        for (size_t i = 0; i < dimension; i++) {
-            memcpy(&half, in + i * sizeof half, sizeof half);
-            uint32_t bits = (uint32_t)half << 16;
-            memcpy(out + i, &bits, sizeof bits);
-        }
-    } else {
-        memcpy(out, vector, dimension * sizeof *out);
+    if (element != VDB_ELEMENT_BF16) {
+        vdb_convert_widen(element, vector, dimension, out);
+        return;
+    }
+    for (size_t i = 0; i < dimension; i++) {
+        memcpy(&half, in + i * sizeof half, sizeof half);
+        uint32_t bits = (uint32_t)half << 16;
+        memcpy(out + i, &bits, sizeof bits);
     }
 }
 
@@ -164,7 +144,7 @@ double vdb_wide_halves(vdb_element element, vdb_metric metric, const void *a, do
 
 void vdb_wide_scalar(struct vdb_wide *table)
 {
-    *table = (struct vdb_wide){.l2 = l2, .dot = dot, .l1 = l1, .dot_many = dot_many};
+    *table = (struct vdb_wide){.l2 = l2, .dot = dot, .l1 = l1, .dot_many = dot_many, .load = vdb_wide_load};
 }
 
 void vdb_wide_fill(struct vdb_wide *table, vdb_cpu_level level)

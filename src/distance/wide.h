@@ -24,11 +24,14 @@ typedef double vdb_wide_fn(const float *a, const float *b, size_t dimension); /*
 typedef void vdb_wide_many_fn(const float *query, const void *rows, size_t stride_bytes, size_t count,
                               size_t dimension, double *out);
 
+typedef void vdb_wide_load_fn(vdb_element element, const void *vector, size_t dimension, float *out);
+
 struct vdb_wide {
     vdb_wide_fn *l2;  /* sum (a-b)^2 */
     vdb_wide_fn *dot; /* sum a*b, not negated */
     vdb_wide_fn *l1;  /* sum |a-b| */
     vdb_wide_many_fn *dot_many;
+    vdb_wide_load_fn *load; /* vdb_wide_load, quicker */
 };
 
 void vdb_wide_scalar(struct vdb_wide *table);
@@ -62,8 +65,8 @@ static inline double vdb_wide_distance(const struct vdb_wide *wide, vdb_metric m
     return isnan(distance) ? (double)INFINITY : distance;
 }
 
-/* Elements of f16 or bf16 as the f32 they are (f32: copied). Any alignment. */
-void vdb_wide_load(vdb_element element, const void *vector, size_t dimension, float *out);
+/* Elements of f16, bf16, u8 or i8 as the f32 they are (f32: copied). Any alignment. */
+vdb_wide_load_fn vdb_wide_load;
 
 /* vdb_wide_distance of the vectors that vdb_wide_load would give, to the last bit, for f16 and bf16. In plain C on all
  * levels and converted again with each call: for the few rows that a first pass leaves. aa: -distance(dot, a, a). */

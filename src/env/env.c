@@ -1,4 +1,4 @@
-/* env.c: what can be done over any env: whole files, whole trees, paths. */
+/* env.c: what can be done over any env: whole files, whole trees, paths; a reading of its counts. */
 #include "env.h"
 #include "env_error.h"
 
@@ -9,6 +9,23 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+static void read_transfers(const struct vdb_env_transfers *from, uint64_t *operations, uint64_t *bytes)
+{
+    *operations = atomic_load_explicit(&from->operations, memory_order_relaxed);
+    *bytes = atomic_load_explicit(&from->bytes, memory_order_relaxed);
+}
+
+void vdb_env_get_io(const struct vdb_env *env, struct vdb_env_io_stats *out)
+{
+    read_transfers(&env->io.reads, &out->reads, &out->read_bytes);
+    read_transfers(&env->io.writes, &out->writes, &out->write_bytes);
+    read_transfers(&env->io.touches, &out->touches, &out->touched_bytes);
+    out->synced_bytes = atomic_load_explicit(&env->io.synced_bytes, memory_order_relaxed);
+    out->failures = atomic_load_explicit(&env->io.failures, memory_order_relaxed);
+    vdb_histogram_read(&env->io.syncs, &out->syncs);
+    vdb_histogram_read(&env->io.dir_syncs, &out->dir_syncs);
+}
 
 static vdb_status path_too_long(struct vdb_err *err, size_t bytes, size_t bytes_max)
 {

@@ -32,7 +32,9 @@
 #define VDB_ENV_ENV_H
 
 #include "base/err.h"
+#include "base/histogram.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -125,13 +127,48 @@ struct vdb_env_ops {
     vdb_status (*entropy)(struct vdb_env *env, void *out, size_t bytes, struct vdb_err *err) VDB_MUST_CHECK;
 };
 
-/* Implementations embed this as their first member. */
-struct vdb_env {
-    const struct vdb_env_ops *ops;
+/* What has gone through an env since it was made; counted inside the operations, in relaxed atomics. */
+struct vdb_env_transfers {
+    _Atomic uint64_t operations;
+    _Atomic uint64_t bytes;
 };
 
-/* The operating system's; static, never freed. */
+struct vdb_env_io {
+    struct vdb_env_transfers reads;   /* read_at */
+    struct vdb_env_transfers writes;  /* write_at */
+    struct vdb_env_transfers touches; /* touch */
+    _Atomic uint64_t synced_bytes;    /* written through a handle and then made durable by a sync of it */
+    _Atomic uint64_t failures;        /* of all these and of syncs; what failed is counted here only */
+    struct vdb_histogram syncs;       /* how long each sync took */
+    struct vdb_histogram dir_syncs;   /* and each sync_dir */
+};
+
+/* Implementations embed this as their first member, zeroed but for ops. */
+struct vdb_env {
+    const struct vdb_env_ops *ops;
+    struct vdb_env_io io;
+};
+
+/* The operating system's; static, never freed. One for the process: its counts are those of all who use it. */
 struct vdb_env *vdb_env_posix(void);
+
+/* A reading of the counts. Reads through a map are not seen, as no operation is: what touch has asked for stands for
+ * them, whether it came from the disk or was in the page cache; what was mapped and not touched (or is read again
+ * later) stands nowhere. */
+struct vdb_env_io_stats {
+    uint64_t reads;
+    uint64_t read_bytes;
+    uint64_t writes;
+    uint64_t write_bytes;
+    uint64_t touches;
+    uint64_t touched_bytes;
+    uint64_t synced_bytes;
+    uint64_t failures;
+    struct vdb_histogram_reading syncs;
+    struct vdb_histogram_reading dir_syncs;
+};
+
+void vdb_env_get_io(const struct vdb_env *env, struct vdb_env_io_stats *out);
 
 /* Helpers over any env (env.c). */
 

@@ -4,6 +4,7 @@
  * leave. Here each operation takes the one mutex, counts itself, perhaps fails on demand, and else does its work.
  * What a test does from outside (faults, power cuts, copies, damage) is in memory_control.c.
  */
+#include "env_count.h"
 #include "env_error.h"
 #include "memory_env.h"
 
@@ -145,7 +146,8 @@ static vdb_status memory_read_at(struct vdb_env *env, struct vdb_file *file, voi
     if (code == 0) {
         *got = vdb_memory_image_read(&file->node->image, out, bytes, offset);
     }
-    return finish_at(memory, code, "read", file->path, offset, err);
+    vdb_status status = finish_at(memory, code, "read", file->path, offset, err);
+    return vdb_env_count_transfer(env, &env->io.reads, *got, status);
 }
 
 static int write_node(struct vdb_file *file, const void *data, size_t bytes, uint64_t offset)
@@ -171,7 +173,8 @@ static vdb_status memory_write_at(struct vdb_env *env, struct vdb_file *file, co
         size_t part = (size_t)vdb_rng_below(&memory->fail_rng, (uint64_t)bytes + 1);
         (void)write_node(file, data, part, offset); /* or no part of it: the write fails in any case */
     }
-    return finish_at(memory, code, "write", file->path, offset, err);
+    vdb_status status = finish_at(memory, code, "write", file->path, offset, err);
+    return vdb_env_count_write(env, &file->unsynced_bytes, bytes, status);
 }
 
 static vdb_status memory_size(struct vdb_env *env, struct vdb_file *file, uint64_t *out, struct vdb_err *err)
@@ -207,6 +210,7 @@ static vdb_status memory_truncate(struct vdb_env *env, struct vdb_file *file, ui
 static vdb_status memory_sync(struct vdb_env *env, struct vdb_file *file, struct vdb_err *err)
 {
     struct vdb_memory_env *memory = vdb_memory_env_of(env);
+    struct vdb_env_count_sync sync = vdb_env_count_begin_sync(&file->unsynced_bytes);
     int code = begin(memory, VDB_MEMORY_SYNCS);
     if (file->node == NULL) {
         code = code != 0 ? code : EBADF;
@@ -215,7 +219,8 @@ static vdb_status memory_sync(struct vdb_env *env, struct vdb_file *file, struct
     } else {
         vdb_memory_image_fail_sync(&file->node->image);
     }
-    return finish(memory, code, "sync", file->path, err);
+    vdb_status status = finish(memory, code, "sync", file->path, err);
+    return vdb_env_count_end_sync(env, &env->io.syncs, sync, status);
 }
 
 static int find_dir(struct vdb_memory_env *memory, const char *path, struct vdb_memory_node **out)
@@ -228,6 +233,7 @@ static vdb_status memory_sync_dir(struct vdb_env *env, const char *path, struct 
 {
     struct vdb_memory_env *memory = vdb_memory_env_of(env);
     struct vdb_memory_node *dir = NULL;
+    struct vdb_env_count_sync sync = vdb_env_count_begin_sync(NULL);
     int code = begin(memory, VDB_MEMORY_SYNCS);
     if (code == 0) {
         code = find_dir(memory, path, &dir);
@@ -235,7 +241,8 @@ static vdb_status memory_sync_dir(struct vdb_env *env, const char *path, struct 
     if (code == 0) {
         vdb_memory_tree_sync_dir(&memory->tree, dir);
     }
-    return finish(memory, code, "sync directory", path, err);
+    vdb_status status = finish(memory, code, "sync directory", path, err);
+    return vdb_env_count_end_sync(env, &env->io.dir_syncs, sync, status);
 }
 
 static vdb_status memory_rename(struct vdb_env *env, const char *from, const char *to, struct vdb_err *err)
@@ -480,14 +487,15 @@ static vdb_status memory_touch(struct vdb_env *env, const struct vdb_map *map, u
     struct vdb_memory_env *memory = vdb_memory_env_of(env);
     assert(offset <= map->bytes && bytes <= map->bytes - offset);
     if (bytes == 0) {
-        return VDB_OK;
+        return vdb_env_count_transfer(env, &env->io.touches, 0, VDB_OK);
     }
     const struct vdb_memory_map *mine = map->impl;
     int code = begin(memory, VDB_MEMORY_READS);
     if (code == 0 && mine->node == NULL) {
         code = EBADF;
     }
-    return finish_at(memory, code, "read", mine->path, offset, err);
+    vdb_status status = finish_at(memory, code, "read", mine->path, offset, err);
+    return vdb_env_count_transfer(env, &env->io.touches, bytes, status);
 }
 
 static void memory_advise(struct vdb_env *env, const struct vdb_map *map, uint64_t offset, uint64_t bytes,

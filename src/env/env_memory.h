@@ -68,9 +68,9 @@ uint64_t vdb_env_memory_crash_choices(struct vdb_env *env);
 void vdb_env_memory_crash_choice(struct vdb_env *env, uint64_t choice);
 
 /* A second env with the same files, names, durable and pending state, clock and entropy to come; without handles,
- * locks, maps and faults, its operations counted from 0. NULL when memory is short. Cheap: the files' bytes are
- * shared until one of the two changes them, so that a sweep can try each outcome on a copy of its own (also in
- * several threads) instead of running the workload again:
+ * locks, maps and faults, its operations and what they moved counted from 0. NULL when memory is short. Cheap: the
+ * files' bytes are shared until one of the two changes them, so that a sweep can try each outcome on a copy of its own
+ * (also in several threads) instead of running the workload again:
  *
  *     uint64_t choices = vdb_env_memory_crash_choices(env);
  *     for (uint64_t i = 0; i < choices; i++) {

@@ -13,9 +13,10 @@
  * process inherits neither files nor the lock. Only regular files are opened; O_NONBLOCK keeps an open of a FIFO
  * from waiting for its other end (it has no effect on regular files).
  *
- * Threads: the env has no state. A handle's only mutable field is atomic.
+ * Threads: the env has no state but its counts. A handle's mutable fields are atomic.
  */
 #include "env.h"
+#include "env_count.h"
 #include "env_error.h"
 
 #include "base/limits.h"
@@ -46,7 +47,8 @@ enum {
 struct vdb_file {
     int fd;
     atomic_bool shrunk; /* truncated since the last sync: fdatasync would not be enough */
-    char path[];        /* for error texts */
+    _Atomic uint64_t unsynced_bytes;
+    char path[]; /* for error texts */
 };
 
 struct posix_map {
@@ -75,7 +77,7 @@ static int open_retrying(const char *path, int flags)
 static vdb_status open_regular(const char *path, int flags, const char *what, int *out, uint64_t *bytes,
                                struct vdb_err *err)
 {
-    struct stat info;
+    struct stat info = {0};
     vdb_status status = VDB_OK;
     int fd = open_retrying(path, flags);
     if (fd < 0 || fstat(fd, &info) != 0) {
@@ -122,6 +124,7 @@ static vdb_status posix_open(struct vdb_env *env, const char *path, unsigned fla
         return status;
     }
     atomic_init(&file->shrunk, (flags & VDB_OPEN_TRUNCATE) != 0);
+    atomic_init(&file->unsynced_bytes, 0);
     memcpy(file->path, path, path_bytes);
     *out = file;
     return VDB_OK;
@@ -137,10 +140,9 @@ static void posix_close(struct vdb_env *env, struct vdb_file *file)
     free(file);
 }
 
-static vdb_status posix_read_at(struct vdb_env *env, struct vdb_file *file, void *out, size_t bytes,
-                                uint64_t offset, size_t *got, struct vdb_err *err)
+static vdb_status read_all(struct vdb_file *file, void *out, size_t bytes, uint64_t offset, size_t *got,
+                           struct vdb_err *err)
 {
-    (void)env;
     *got = 0;
     while (*got < bytes && offset + *got <= INT64_MAX) {
         size_t want = bytes - *got;
@@ -165,10 +167,16 @@ static vdb_status posix_read_at(struct vdb_env *env, struct vdb_file *file, void
     return VDB_OK;
 }
 
-static vdb_status posix_write_at(struct vdb_env *env, struct vdb_file *file, const void *data, size_t bytes,
-                                 uint64_t offset, struct vdb_err *err)
+static vdb_status posix_read_at(struct vdb_env *env, struct vdb_file *file, void *out, size_t bytes,
+                                uint64_t offset, size_t *got, struct vdb_err *err)
 {
-    (void)env;
+    vdb_status status = read_all(file, out, bytes, offset, got, err);
+    return vdb_env_count_transfer(env, &env->io.reads, *got, status);
+}
+
+static vdb_status write_all(struct vdb_file *file, const void *data, size_t bytes, uint64_t offset,
+                            struct vdb_err *err)
+{
     if (offset > INT64_MAX || bytes > (uint64_t)INT64_MAX - offset) {
         return vdb_env_error_set_at(err, EFBIG, "write", file->path, offset);
     }
@@ -186,6 +194,12 @@ static vdb_status posix_write_at(struct vdb_env *env, struct vdb_file *file, con
         done += (size_t)n;
     }
     return VDB_OK;
+}
+
+static vdb_status posix_write_at(struct vdb_env *env, struct vdb_file *file, const void *data, size_t bytes,
+                                 uint64_t offset, struct vdb_err *err)
+{
+    return vdb_env_count_write(env, &file->unsynced_bytes, bytes, write_all(file, data, bytes, offset, err));
 }
 
 static vdb_status posix_size(struct vdb_env *env, struct vdb_file *file, uint64_t *out, struct vdb_err *err)
@@ -218,18 +232,18 @@ static vdb_status posix_truncate(struct vdb_env *env, struct vdb_file *file, uin
 
 static vdb_status posix_sync(struct vdb_env *env, struct vdb_file *file, struct vdb_err *err)
 {
-    (void)env;
+    vdb_status status = VDB_OK;
+    struct vdb_env_count_sync sync = vdb_env_count_begin_sync(&file->unsynced_bytes);
     /* Taken before the call: a truncation that comes while it runs belongs to the next sync. */
     bool whole = atomic_exchange(&file->shrunk, false);
     if ((whole ? fsync(file->fd) : fdatasync(file->fd)) != 0) { /* E3: once */
-        return vdb_env_error_set(err, errno, "sync", file->path);
+        status = vdb_env_error_set(err, errno, "sync", file->path);
     }
-    return VDB_OK;
+    return vdb_env_count_end_sync(env, &env->io.syncs, sync, status);
 }
 
-static vdb_status posix_sync_dir(struct vdb_env *env, const char *path, struct vdb_err *err)
+static vdb_status sync_names(const char *path, struct vdb_err *err)
 {
-    (void)env;
     int fd = open_retrying(path, O_RDONLY | O_DIRECTORY);
     if (fd < 0) {
         return vdb_env_error_set(err, errno, "sync directory", path);
@@ -240,6 +254,12 @@ static vdb_status posix_sync_dir(struct vdb_env *env, const char *path, struct v
     }
     close(fd);
     return status;
+}
+
+static vdb_status posix_sync_dir(struct vdb_env *env, const char *path, struct vdb_err *err)
+{
+    struct vdb_env_count_sync sync = vdb_env_count_begin_sync(NULL);
+    return vdb_env_count_end_sync(env, &env->io.dir_syncs, sync, sync_names(path, err));
 }
 
 static vdb_status posix_rename(struct vdb_env *env, const char *from, const char *to, struct vdb_err *err)
@@ -529,10 +549,8 @@ static bool pages_of(const struct vdb_map *map, uint64_t offset, uint64_t bytes,
     return true;
 }
 
-static vdb_status posix_touch(struct vdb_env *env, const struct vdb_map *map, uint64_t offset, uint64_t bytes,
-                              struct vdb_err *err)
+static vdb_status populate(const struct vdb_map *map, uint64_t offset, uint64_t bytes, struct vdb_err *err)
 {
-    (void)env;
     assert(offset <= map->bytes && bytes <= map->bytes - offset);
     void *start;
     size_t length;
@@ -553,6 +571,12 @@ static vdb_status posix_touch(struct vdb_env *env, const struct vdb_map *map, ui
     const struct posix_map *posix = map->impl;
     return errno == ENOMEM ? vdb_err_no_memory(err, posix->path)
                            : vdb_env_error_set_at(err, EIO, "read", posix->path, offset);
+}
+
+static vdb_status posix_touch(struct vdb_env *env, const struct vdb_map *map, uint64_t offset, uint64_t bytes,
+                              struct vdb_err *err)
+{
+    return vdb_env_count_transfer(env, &env->io.touches, bytes, populate(map, offset, bytes, err));
 }
 
 static void posix_advise(struct vdb_env *env, const struct vdb_map *map, uint64_t offset, uint64_t bytes,
@@ -621,6 +645,6 @@ static const struct vdb_env_ops posix_ops = {
 
 struct vdb_env *vdb_env_posix(void)
 {
-    static struct vdb_env env = {&posix_ops};
+    static struct vdb_env env = {.ops = &posix_ops};
     return &env;
 }

@@ -13,6 +13,7 @@ struct vdb_file {
     struct vdb_file *next;
     struct vdb_memory_node *node; /* NULL after a crash */
     bool writes;
+    _Atomic uint64_t unsynced_bytes;
     char path[]; /* for error texts */
 };
 

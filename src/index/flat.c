@@ -14,6 +14,9 @@
  * Several threads share one query's rows by pieces (vdb_flat_team), each with a top-k of its own; the top-k's order
  * is total, so the answer does not depend on who took which piece.
  *
+ * A wide query (index.h) over rows of another element widens the rows that it comes to, in the first-level cache, and goes
+ * on as over rows of f32.
+ *
  * F1 Every allowed row is offered to the top-k at most once, and every one not beyond its bound; no other row is.
  * F2 A distance that is NaN (only from rows that hold a NaN or an infinity, which writers refuse) counts as
  * +infinity: the top-k's order stays total.
@@ -41,6 +44,7 @@ enum {
     PREFETCH_ROWS = 8,   /* doubles of gathered rows: rows between the one asked for and the one computed */
     PREFETCH_BYTES_MAX = 1024, /* of a row; the processor's own prefetchers follow a longer one */
     SQUARE_BYTES = 128 << 10,  /* of a block whose rows are read twice: in the second-level cache still */
+    WIDENED_BYTES = 16 << 10,  /* of rows widened at a time: they stay in the first-level cache (README.md) */
     PIECE_BYTES = 4 << 20,     /* of rows that a thread of a team takes at once: some 100 microseconds */
 };
 
@@ -53,6 +57,10 @@ struct scan {
     bool in_double;         /* F3: what the kernels give is a first pass... */
     bool wide_at_once;      /* ...or not asked for */
     vdb_distance_fn *inner; /* dot of f16 and bf16: the kernel that gives a row's squared norm; else NULL */
+    vdb_element element;    /* of the distances: the rows', or f32 for a wide query */
+    float *widened;         /* for a wide query: widened_rows rows as f32, and one more behind them; else NULL */
+    size_t widened_rows;
+    size_t widened_stride; /* floats between them */
     size_t block_rows;
     struct vdb_wide wide;
     double query_square; /* cosine in double */
@@ -69,7 +77,11 @@ struct scan {
 static double distance_in_double(const struct scan *scan, const void *row)
 {
     const struct vdb_rows *rows = scan->rows;
-    if (rows->element != VDB_ELEMENT_F32) {
+    if (scan->widened != NULL) {
+        float *last = scan->widened + scan->widened_rows * scan->widened_stride;
+        scan->wide.load(rows->element, row, rows->dimension, last);
+        row = last;
+    } else if (rows->element != VDB_ELEMENT_F32) {
         return vdb_wide_halves(rows->element, rows->metric, scan->query, scan->query_square, row,
                                rows->dimension);
     }
@@ -131,17 +143,44 @@ static void lower_to_bound(const struct scan *scan, const char *first, const uin
     }
 }
 
+/* Distances of `count` rows that lie stride_bytes apart. */
+static void compute_all(const struct scan *scan, const void *first, size_t stride_bytes, size_t count,
+                        double *out)
+{
+    const size_t dimension = scan->rows->dimension;
+    if (!scan->wide_at_once) {
+        scan->many(scan->query, first, stride_bytes, count, dimension, out);
+        return;
+    }
+    scan->wide.dot_many(scan->query, first, stride_bytes, count, dimension, out);
+    for (size_t i = 0; i < count; i++) {
+        out[i] = -out[i];
+    }
+}
+
+/* The same for a wide query: rows are widened a part at a time, and go on as rows of f32 do. */
+static void compute_widened(const struct scan *scan, const char *first, const uint32_t *slots, size_t count,
+                            double *out)
+{
+    const struct vdb_rows *rows = scan->rows;
+    for (size_t at = 0; at < count; at += scan->widened_rows) {
+        size_t part = count - at < scan->widened_rows ? count - at : scan->widened_rows;
+        for (size_t i = 0; i < part; i++) {
+            const char *row = first + (slots == NULL ? at + i : slots[at + i]) * rows->stride_bytes;
+            scan->wide.load(rows->element, row, rows->dimension, scan->widened + i * scan->widened_stride);
+        }
+        compute_all(scan, scan->widened, scan->widened_stride * sizeof(float), part, out + at);
+    }
+}
+
 /* Distances of `count` rows of one chunk, all or those of `slots`. */
 static void compute(const struct scan *scan, const void *first, const uint32_t *slots, size_t count, double *out)
 {
     const struct vdb_rows *rows = scan->rows;
-    if (slots == NULL && scan->wide_at_once) {
-        scan->wide.dot_many(scan->query, first, rows->stride_bytes, count, rows->dimension, out);
-        for (size_t i = 0; i < count; i++) {
-            out[i] = -out[i];
-        }
+    if (scan->widened != NULL) {
+        compute_widened(scan, first, slots, count, out);
     } else if (slots == NULL) {
-        scan->many(scan->query, first, rows->stride_bytes, count, rows->dimension, out);
+        compute_all(scan, first, rows->stride_bytes, count, out);
     } else if (scan->wide_at_once) {
         gather_in_double(scan, first, slots, count, out);
     } else {
@@ -250,11 +289,11 @@ static void scan_range(struct scan *scan, size_t begin, size_t end)
 static void set_exactness(struct scan *scan, const struct vdb_kernels *kernels)
 {
     const struct vdb_rows *rows = scan->rows;
-    const bool halves = rows->element == VDB_ELEMENT_F16 || rows->element == VDB_ELEMENT_BF16;
+    const bool halves = scan->element == VDB_ELEMENT_F16 || scan->element == VDB_ELEMENT_BF16;
     const bool dot = rows->metric == VDB_METRIC_DOT;
-    scan->in_double = rows->element == VDB_ELEMENT_F32 || halves;
-    scan->wide_at_once = dot && rows->element == VDB_ELEMENT_F32;
-    scan->inner = dot && halves ? kernels->one[rows->element][VDB_METRIC_DOT] : NULL;
+    scan->in_double = scan->element == VDB_ELEMENT_F32 || halves;
+    scan->wide_at_once = dot && scan->element == VDB_ELEMENT_F32;
+    scan->inner = dot && halves ? kernels->one[scan->element][VDB_METRIC_DOT] : NULL;
     scan->block_rows = BLOCK_ROWS;
     scan->query_square = 0;
     scan->relative = 0;
@@ -263,7 +302,7 @@ static void set_exactness(struct scan *scan, const struct vdb_kernels *kernels)
         return;
     }
     vdb_wide_fill(&scan->wide, kernels->level);
-    scan->query_square = halves ? -vdb_wide_halves(rows->element, VDB_METRIC_DOT, scan->query, 0, scan->query,
+    scan->query_square = halves ? -vdb_wide_halves(scan->element, VDB_METRIC_DOT, scan->query, 0, scan->query,
                                                    rows->dimension)
                                 : scan->wide.dot(scan->query, scan->query, rows->dimension);
     if (!dot) {
@@ -275,12 +314,27 @@ static void set_exactness(struct scan *scan, const struct vdb_kernels *kernels)
     }
 }
 
+/* The memory of a wide query. */
+static vdb_status begin_wide(struct scan *scan, struct vdb_err *err)
+{
+    const size_t row_bytes = vdb_round_up(vdb_vector_bytes(VDB_ELEMENT_F32, scan->rows->dimension),
+                                          VDB_CACHE_LINE_BYTES);
+    const size_t fit = WIDENED_BYTES / row_bytes;
+    scan->element = VDB_ELEMENT_F32;
+    scan->widened_rows = fit < 1 ? 1 : fit < BLOCK_ROWS ? fit : BLOCK_ROWS;
+    scan->widened_stride = row_bytes / sizeof(float);
+    scan->widened = vdb_alloc_aligned((scan->widened_rows + 1) * row_bytes);
+    return scan->widened != NULL ? VDB_OK : vdb_err_no_memory(err, "a search over rows of another element");
+}
+
+/* On success scan_end frees what it took. */
 static vdb_status scan_begin(const struct vdb_rows *rows, const struct vdb_query *query, struct vdb_topk *topk,
                              struct scan *scan, struct vdb_err *err)
 {
     assert(topk->k > 0 && rows->dimension > 0);
     assert(vdb_metric_fits(rows->element, rows->metric));
     assert(query->allow == NULL || query->allow->count >= rows->count);
+    assert(!query->wide || rows->element != VDB_ELEMENT_BIT);
     if (rows->count > VDB_LIMIT_COLLECTION_POINTS_MAX) { /* a file may hold more than a row number can say */
         return vdb_err_set(err, VDB_LIMIT, "rows: %zu is over the limit of %u in one search", rows->count,
                            VDB_LIMIT_COLLECTION_POINTS_MAX);
@@ -289,8 +343,13 @@ static vdb_status scan_begin(const struct vdb_rows *rows, const struct vdb_query
     scan->rows = rows;
     scan->query = query->vector;
     scan->allow = query->allow;
-    scan->many = kernels->many[rows->element][rows->metric];
-    scan->gather = kernels->gather[rows->element][rows->metric];
+    scan->element = rows->element;
+    scan->widened = NULL;
+    if (query->wide && rows->element != VDB_ELEMENT_F32) {
+        VDB_TRY(begin_wide(scan, err));
+    }
+    scan->many = kernels->many[scan->element][rows->metric];
+    scan->gather = kernels->gather[scan->element][rows->metric];
     scan->topk = topk;
     set_exactness(scan, kernels);
     set_limit(scan);
@@ -299,8 +358,10 @@ static vdb_status scan_begin(const struct vdb_rows *rows, const struct vdb_query
     return VDB_OK;
 }
 
-static void scan_end(const struct scan *scan, const struct vdb_query *query)
+static void scan_end(struct scan *scan, const struct vdb_query *query)
 {
+    free(scan->widened);
+    scan->widened = NULL;
     if (query->counters != NULL) {
         query->counters->rows_visited += scan->counters.rows_visited;
         query->counters->distances_computed += scan->counters.distances_computed;
@@ -392,7 +453,13 @@ vdb_status vdb_flat_team_search(struct vdb_flat_team *team, const struct vdb_row
     for (unsigned i = 0; i < threads; i++) {
         team->topks[i] = *topk;
         team->topks[i].heap = team->memory + i * team->k_max;
-        VDB_TRY(scan_begin(rows, query, &team->topks[i], &team->scans[i], err));
+        vdb_status status = scan_begin(rows, query, &team->topks[i], &team->scans[i], err);
+        if (status != VDB_OK) {
+            while (i > 0) {
+                scan_end(&team->scans[--i], query);
+            }
+            return status;
+        }
     }
     size_t words = PIECE_BYTES / WORD_ROWS / rows->stride_bytes;
     team->piece_rows = (words > 0 ? words : 1) * WORD_ROWS;
@@ -468,7 +535,7 @@ static void stats(const void *index, struct vdb_index_stats *out)
 
 const struct vdb_index_ops vdb_index_flat = {
     .name = "flat",
-    .caps = VDB_INDEX_EXACT,
+    .caps = VDB_INDEX_EXACT | VDB_INDEX_WIDE,
     .search = search,
     .cost = cost,
     .check = check,

@@ -312,6 +312,9 @@ vdb_status vdb_hnsw_search(const struct vdb_hnsw *hnsw, const struct vdb_rows *r
         memset(trace, 0, sizeof *trace);
     }
     VDB_TRY(hnsw_rows_fit(hnsw, rows, err));
+    if (query->wide) {
+        return vdb_err_set(err, VDB_UNSUPPORTED, "hnsw: takes queries of the rows' own element only");
+    }
     if (query->ef > VDB_HNSW_EF_MAX) {
         return vdb_err_set(err, VDB_INVALID, "hnsw: ef: %zu is not in 1..%d", query->ef, VDB_HNSW_EF_MAX);
     }

@@ -48,17 +48,21 @@ struct vdb_search_counters {
 };
 
 struct vdb_query {
-    const void *vector;                   /* dimension elements of rows->element */
+    const void *vector;                   /* dimension elements of rows->element, or, if wide, of f32 */
     const struct vdb_bitset *allow;       /* rows that may be returned; NULL: all. allow->count >= rows->count */
     struct vdb_search_counters *counters; /* or NULL */
     size_t ef;                            /* width of a graph's search; 0: the index's own */
+    /* The vector is of f32, which rows->element (not bits) may not be able to hold: the answer is that of the same rows
+     * as f32, to the last bit. Slower, and takes memory for it (VDB_NO_MEMORY). VDB_UNSUPPORTED without VDB_INDEX_WIDE. */
+    bool wide;
 };
 
 /* A kind's caps. */
 enum {
-    VDB_INDEX_EXACT = 1,  /* results are the true nearest */
-    VDB_INDEX_BUILT = 2,  /* an object that `build` or `load` makes; without it there is no search */
-    VDB_INDEX_UPDATED = 4 /* insert and remove change a built object */
+    VDB_INDEX_EXACT = 1,   /* results are the true nearest */
+    VDB_INDEX_BUILT = 2,   /* an object that `build` or `load` makes; without it there is no search */
+    VDB_INDEX_UPDATED = 4, /* insert and remove change a built object */
+    VDB_INDEX_WIDE = 8     /* takes wide queries */
 };
 
 /* Reports how far a long call is; false asks it to stop, and it returns VDB_CANCELLED. Called from one thread at a

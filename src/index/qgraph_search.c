@@ -416,6 +416,9 @@ vdb_status vdb_qgraph_search(const struct vdb_qgraph *graph, const struct vdb_ro
     bool complete = true;
     assert(topk->k > 0 && rows->dimension == graph->space.row_dimension);
     assert(query->allow == NULL || query->allow->count >= graph->row_end);
+    if (query->wide) {
+        return vdb_err_set(err, VDB_UNSUPPORTED, "qgraph: takes queries of the rows' own element only");
+    }
     size_t ef = query->ef == 0 ? graph->ef_search : query->ef;
     ef = ef < topk->k ? topk->k : ef;
     ef = width_of(graph, query, ef);

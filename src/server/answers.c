@@ -8,8 +8,8 @@ void vdb_answers_put_info(struct vdb_buf *out, const vecdb_collection_info *info
 {
     vdb_buf_put_text(out, "{\"name\":");
     vdb_json_put_string(out, vdb_str_of(info->name));
-    vdb_buf_printf(out, ",\"dimension\":%u,\"metric\":\"%s\",\"index_config\":{\"type\":", info->dimension,
-                   vecdb_metric_name(info->metric));
+    vdb_buf_printf(out, ",\"dimension\":%u,\"metric\":\"%s\",\"element\":\"%s\",\"index_config\":{\"type\":",
+                   info->dimension, vecdb_metric_name(info->metric), vecdb_element_name(info->element));
     vdb_json_put_string(out, vdb_str_of(info->index));
     vdb_buf_printf(out, "},\"count\":%llu,\"last_seq\":%llu,\"memory_bytes\":%llu,\"log_bytes\":%llu",
                    (unsigned long long)info->count, (unsigned long long)info->last_seq,
@@ -17,7 +17,9 @@ void vdb_answers_put_info(struct vdb_buf *out, const vecdb_collection_info *info
     vdb_buf_printf(out, ",\"segments\":%llu,\"segment_rows\":%llu,\"segment_dead\":%llu,\"segment_bytes\":%llu",
                    (unsigned long long)info->segments, (unsigned long long)info->segment_rows,
                    (unsigned long long)info->segment_dead, (unsigned long long)info->segment_bytes);
-    vdb_buf_printf(out, ",\"checkpoint_seq\":%llu}", (unsigned long long)info->checkpoint_seq);
+    vdb_buf_printf(out, ",\"segment_live_bytes\":%llu,\"compaction_debt_bytes\":%llu,\"checkpoint_seq\":%llu}",
+                   (unsigned long long)info->segment_live_bytes, (unsigned long long)info->compaction_debt_bytes,
+                   (unsigned long long)info->checkpoint_seq);
 }
 
 void vdb_answers_put_collections(struct vdb_buf *out, const vecdb_collection_info *infos, size_t count)
@@ -28,6 +30,27 @@ void vdb_answers_put_collections(struct vdb_buf *out, const vecdb_collection_inf
             vdb_buf_put_u8(out, ',');
         }
         vdb_answers_put_info(out, &infos[i]);
+    }
+    vdb_buf_put_text(out, "]}");
+}
+
+void vdb_answers_put_snapshot(struct vdb_buf *out, const vecdb_snapshot_info *info)
+{
+    vdb_buf_put_text(out, "{\"name\":");
+    vdb_json_put_string(out, vdb_str_of(info->name));
+    vdb_buf_printf(out, ",\"seq\":%llu,\"created_us\":%llu,\"points\":%llu,\"bytes\":%llu}",
+                   (unsigned long long)info->seq, (unsigned long long)info->created_us,
+                   (unsigned long long)info->points, (unsigned long long)info->bytes);
+}
+
+void vdb_answers_put_snapshots(struct vdb_buf *out, const vecdb_snapshot_info *infos, size_t count)
+{
+    vdb_buf_put_text(out, "{\"snapshots\":[");
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0) {
+            vdb_buf_put_u8(out, ',');
+        }
+        vdb_answers_put_snapshot(out, &infos[i]);
     }
     vdb_buf_put_text(out, "]}");
 }

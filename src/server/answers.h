@@ -13,6 +13,10 @@
 void vdb_answers_put_info(struct vdb_buf *out, const vecdb_collection_info *info);
 void vdb_answers_put_collections(struct vdb_buf *out, const vecdb_collection_info *infos, size_t count);
 
+/* One SNAPSHOT, {"snapshots": [SNAPSHOT...]} */
+void vdb_answers_put_snapshot(struct vdb_buf *out, const vecdb_snapshot_info *info);
+void vdb_answers_put_snapshots(struct vdb_buf *out, const vecdb_snapshot_info *infos, size_t count);
+
 /* {"seq": 7, "upserted": 2}: `verb` names the second field. */
 void vdb_answers_put_write(struct vdb_buf *out, const vecdb_write_result *result, const char *verb);
 

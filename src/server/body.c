@@ -1,4 +1,4 @@
-/* body.c: the five bodies, each a table of fields. */
+/* body.c: the six bodies, each a table of fields. */
 #include "server/body.h"
 
 #include "base/element.h"
@@ -34,6 +34,19 @@ static vdb_status read_metric(struct vdb_fields_reader *reader, void *out, struc
     return VDB_OK;
 }
 
+static vdb_status read_element(struct vdb_fields_reader *reader, void *out, struct vdb_err *err)
+{
+    struct vdb_str text;
+    vdb_element element;
+    VDB_TRY(vdb_fields_string(reader, &text, err));
+    if (!vdb_element_parse(text, &element) || !vdb_element_is_kept(element)) {
+        return vdb_err_set(err, VDB_INVALID, "\"%.*s\" is none of f32, f16, u8, i8",
+                           (int)(text.bytes < 64 ? text.bytes : 64), text.data);
+    }
+    *(vecdb_element *)out = (vecdb_element)element;
+    return VDB_OK;
+}
+
 /* {"type": "flat"}: goes into `index` of the collection's config. */
 static vdb_status read_index_config(struct vdb_fields_reader *reader, void *out, struct vdb_err *err)
 {
@@ -47,10 +60,18 @@ vdb_status vdb_body_parse_create(const struct vdb_body *body, vecdb_collection_c
         {"name", true, vdb_fields_text, offsetof(vecdb_collection_config, name)},
         {"dimension", true, read_dimension, offsetof(vecdb_collection_config, dimension)},
         {"metric", false, read_metric, offsetof(vecdb_collection_config, metric)},
+        {"element", false, read_element, offsetof(vecdb_collection_config, element)},
         {"index_config", false, read_index_config, offsetof(vecdb_collection_config, index)},
     };
     *out = (vecdb_collection_config){.metric = VECDB_COSINE};
     return vdb_fields_read_body(body, fields, sizeof fields / sizeof fields[0], out, err);
+}
+
+vdb_status vdb_body_parse_snapshot(const struct vdb_body *body, const char **name, struct vdb_err *err)
+{
+    static const struct vdb_fields_field fields[] = {{"name", true, vdb_fields_text, 0}};
+    *name = NULL;
+    return vdb_fields_read_body(body, fields, sizeof fields / sizeof fields[0], name, err);
 }
 
 /* ---- Upsert ---- */
@@ -107,7 +128,7 @@ static vdb_status read_ids(struct vdb_fields_reader *reader, void *out, struct v
     return VDB_OK;
 }
 
-vdb_status vdb_body_parse_ids(const struct vdb_body *body, bool with_shape, struct vdb_body_ids *out,
+vdb_status vdb_body_parse_ids(const struct vdb_body *body, bool to_read, struct vdb_body_ids *out,
                               struct vdb_err *err)
 {
     static const struct vdb_fields_field fields[] = {
@@ -115,9 +136,10 @@ vdb_status vdb_body_parse_ids(const struct vdb_body *body, bool with_shape, stru
         {"with_vector", false, vdb_fields_switch, offsetof(struct vdb_body_ids, shape.with_vector)},
         {"with_metadata", false, vdb_fields_switch, offsetof(struct vdb_body_ids, shape.with_metadata)},
         {"vector_encoding", false, vdb_fields_encoding, offsetof(struct vdb_body_ids, shape.base64)},
+        {"snapshot", false, vdb_fields_text, offsetof(struct vdb_body_ids, snapshot)},
     };
     *out = (struct vdb_body_ids){.shape = {.with_metadata = true}};
-    return vdb_fields_read_body(body, fields, with_shape ? sizeof fields / sizeof fields[0] : 1, out, err);
+    return vdb_fields_read_body(body, fields, to_read ? sizeof fields / sizeof fields[0] : 1, out, err);
 }
 
 /* ---- Search and count ---- */
@@ -140,6 +162,7 @@ struct search_fields {
     struct vdb_str filter;
     struct vdb_body_shape shape;
     bool explain;
+    const char *snapshot;
 };
 
 vdb_status vdb_body_parse_search(const struct vdb_body *body, struct vdb_body_search *out, struct vdb_err *err)
@@ -152,6 +175,7 @@ vdb_status vdb_body_parse_search(const struct vdb_body *body, struct vdb_body_se
         {"with_metadata", false, vdb_fields_switch, offsetof(struct search_fields, shape.with_metadata)},
         {"vector_encoding", false, vdb_fields_encoding, offsetof(struct search_fields, shape.base64)},
         {"explain", false, vdb_fields_switch, offsetof(struct search_fields, explain)},
+        {"snapshot", false, vdb_fields_text, offsetof(struct search_fields, snapshot)},
     };
     struct search_fields search = {.k = K_DEFAULT, .shape = {.with_metadata = true}};
     VDB_TRY(vdb_fields_read_body(body, fields, sizeof fields / sizeof fields[0], &search, err));
@@ -163,13 +187,17 @@ vdb_status vdb_body_parse_search(const struct vdb_body *body, struct vdb_body_se
                                                 .with_vector = search.shape.with_vector,
                                                 .without_metadata = !search.shape.with_metadata},
                                     .shape = search.shape,
-                                    .explain = search.explain};
+                                    .explain = search.explain,
+                                    .snapshot = search.snapshot};
     return VDB_OK;
 }
 
-vdb_status vdb_body_parse_count(const struct vdb_body *body, struct vdb_str *filter, struct vdb_err *err)
+vdb_status vdb_body_parse_count(const struct vdb_body *body, struct vdb_body_count *out, struct vdb_err *err)
 {
-    static const struct vdb_fields_field fields[] = {{"filter", false, vdb_fields_filter, 0}};
-    *filter = (struct vdb_str){NULL, 0};
-    return vdb_fields_read_body(body, fields, sizeof fields / sizeof fields[0], filter, err);
+    static const struct vdb_fields_field fields[] = {
+        {"filter", false, vdb_fields_filter, offsetof(struct vdb_body_count, filter)},
+        {"snapshot", false, vdb_fields_text, offsetof(struct vdb_body_count, snapshot)},
+    };
+    *out = (struct vdb_body_count){.filter = {NULL, 0}};
+    return vdb_fields_read_body(body, fields, sizeof fields / sizeof fields[0], out, err);
 }

@@ -40,26 +40,34 @@ struct vdb_body_ids {
     vecdb_id *ids;
     size_t count;
     struct vdb_body_shape shape;
+    const char *snapshot; /* to read at; NULL: none. Checked no further than a collection's name */
 };
 
 struct vdb_body_search {
     vecdb_search_request request;
     struct vdb_body_shape shape;
     bool explain;
+    const char *snapshot;
+};
+
+struct vdb_body_count {
+    struct vdb_str filter; /* data NULL: none */
+    const char *snapshot;
 };
 
 /* The name is NUL-terminated and free of NUL bytes, but checked no further: that is the database's rule. */
 vdb_status vdb_body_parse_create(const struct vdb_body *body, vecdb_collection_config *out,
                                  struct vdb_err *err) VDB_MUST_CHECK;
+vdb_status vdb_body_parse_snapshot(const struct vdb_body *body, const char **name,
+                                   struct vdb_err *err) VDB_MUST_CHECK;
 vdb_status vdb_body_parse_upsert(const struct vdb_body *body, struct vdb_body_points *out,
                                  struct vdb_err *err) VDB_MUST_CHECK;
-/* with_shape: also takes with_vector, with_metadata and vector_encoding (points/get). */
-vdb_status vdb_body_parse_ids(const struct vdb_body *body, bool with_shape, struct vdb_body_ids *out,
+/* to_read: also takes with_vector, with_metadata, vector_encoding and snapshot (points/get). */
+vdb_status vdb_body_parse_ids(const struct vdb_body *body, bool to_read, struct vdb_body_ids *out,
                               struct vdb_err *err) VDB_MUST_CHECK;
 vdb_status vdb_body_parse_search(const struct vdb_body *body, struct vdb_body_search *out,
                                  struct vdb_err *err) VDB_MUST_CHECK;
-/* *filter is empty (data NULL) when the body has none. */
-vdb_status vdb_body_parse_count(const struct vdb_body *body, struct vdb_str *filter,
+vdb_status vdb_body_parse_count(const struct vdb_body *body, struct vdb_body_count *out,
                                 struct vdb_err *err) VDB_MUST_CHECK;
 
 #endif

@@ -29,8 +29,9 @@ struct call {
     struct vdb_arena arena;
     char name[VDB_LIMIT_NAME_BYTES_MAX + 1]; /* {name}, decoded */
     char id_text[VDB_LIMIT_ID_BYTES_MAX + 1];
-    vecdb_id id;                /* {id}, decoded; borrows from id_text */
-    vecdb_collection_info info; /* of {name}, after look_up */
+    char snapshot[VDB_LIMIT_NAME_BYTES_MAX + 1]; /* {snapshot}, decoded */
+    vecdb_id id;                                 /* {id}, decoded; borrows from id_text */
+    vecdb_collection_info info;                  /* of {name}, after look_up */
 };
 
 typedef vdb_status handler_fn(struct call *call, struct vdb_err *err);
@@ -89,21 +90,55 @@ static vdb_status check_metadata(const vecdb_result *result, struct vdb_err *err
     return VDB_OK;
 }
 
+static vdb_status decode_name(struct vdb_str part, const char *what, char out[VDB_LIMIT_NAME_BYTES_MAX + 1],
+                              struct vdb_err *err)
+{
+    size_t bytes;
+    VDB_TRY(vdb_routes_decode(part, what, out, VDB_LIMIT_NAME_BYTES_MAX, &bytes, err));
+    if (strlen(out) != bytes) {
+        return vdb_err_set(err, VDB_INVALID, "%s: holds a NUL byte", what);
+    }
+    return VDB_OK;
+}
+
 static vdb_status decode_path(struct call *call, struct vdb_err *err)
 {
     const struct vdb_match *match = &call->request->match;
     size_t bytes;
     if (match->name.bytes > 0) {
-        VDB_TRY(
-            vdb_routes_decode(match->name, "collection name", call->name, VDB_LIMIT_NAME_BYTES_MAX, &bytes, err));
-        if (strlen(call->name) != bytes) {
-            return vdb_err_set(err, VDB_INVALID, "collection name: holds a NUL byte");
+        VDB_TRY(decode_name(match->name, "collection name", call->name, err));
+        if (strchr(call->name, '@') != NULL) {
+            return vdb_err_set(
+                err, VDB_INVALID,
+                "collection name: \"%s\" contains '@'; a snapshot is named by \"snapshot\" in the body "
+                "of search, points/get and count",
+                call->name);
         }
+    }
+    if (match->snapshot.bytes > 0) {
+        VDB_TRY(decode_name(match->snapshot, "snapshot", call->snapshot, err));
     }
     if (match->id.bytes > 0) {
         VDB_TRY(vdb_routes_decode(match->id, "id", call->id_text, VDB_LIMIT_ID_BYTES_MAX, &bytes, err));
         VDB_TRY(vdb_routes_id((struct vdb_str){call->id_text, bytes}, &call->id, err));
     }
+    return VDB_OK;
+}
+
+/* What the service calls the collection as of a snapshot; NULL: as it is. */
+static vdb_status name_to_read(struct call *call, const char *snapshot, const char **out, struct vdb_err *err)
+{
+    *out = call->name;
+    if (snapshot == NULL) {
+        return VDB_OK;
+    }
+    size_t bytes = strlen(call->name) + strlen(snapshot) + 2;
+    char *name = vdb_arena_alloc(&call->arena, bytes);
+    if (name == NULL) {
+        return vdb_err_no_memory(err, "a name");
+    }
+    snprintf(name, bytes, "%s@%s", call->name, snapshot);
+    *out = name;
     return VDB_OK;
 }
 
@@ -129,7 +164,8 @@ static vdb_status create_collection(struct call *call, struct vdb_err *err)
     VDB_TRY(verdict(call->service->ops->create_collection(call->service, &config, &error), &error, err));
     if (call->service->ops->get_collection(call->service, config.name, &call->info, &error) != VECDB_OK) {
         /* Created and dropped again by somebody else meanwhile: the answer tells what was made. */
-        call->info = (vecdb_collection_info){.dimension = config.dimension, .metric = config.metric};
+        call->info = (vecdb_collection_info){
+            .dimension = config.dimension, .metric = config.metric, .element = config.element};
         snprintf(call->info.name, sizeof call->info.name, "%s", config.name);
         snprintf(call->info.index, sizeof call->info.index, "%s", config.index != NULL ? config.index : "");
     }
@@ -194,18 +230,20 @@ static vdb_status delete_points(struct call *call, struct vdb_err *err)
     return remove_ids(call, ids.ids, ids.count, err);
 }
 
-static vdb_status get_ids(struct call *call, const vecdb_id *ids, size_t count, vecdb_result **result,
-                          struct vdb_err *err)
+static vdb_status get_ids(struct call *call, const char *snapshot, const vecdb_id *ids, size_t count,
+                          vecdb_result **result, struct vdb_err *err)
 {
     vecdb_error error = {VECDB_OK, ""};
-    return verdict(call->service->ops->get(call->service, call->name, ids, count, result, &error), &error, err);
+    const char *name;
+    VDB_TRY(name_to_read(call, snapshot, &name, err));
+    return verdict(call->service->ops->get(call->service, name, ids, count, result, &error), &error, err);
 }
 
 static vdb_status get_point(struct call *call, struct vdb_err *err)
 {
     static const struct vdb_body_shape shape = {.with_vector = true, .with_metadata = true};
     vecdb_result *result = NULL;
-    VDB_TRY(get_ids(call, &call->id, 1, &result, err));
+    VDB_TRY(get_ids(call, NULL, &call->id, 1, &result, err));
     vdb_status status = VDB_OK;
     if (vecdb_result_count(result) > 0) {
         vdb_answers_put_point(call->out, vecdb_result_hits(result), &shape);
@@ -230,7 +268,7 @@ static vdb_status get_points(struct call *call, struct vdb_err *err)
     if (ids.shape.with_vector) {
         VDB_TRY(check_vectors(call, "ids", ids.count, err));
     }
-    VDB_TRY(get_ids(call, ids.ids, ids.count, &result, err));
+    VDB_TRY(get_ids(call, ids.snapshot, ids.ids, ids.count, &result, err));
     vdb_status status = ids.shape.with_metadata ? check_metadata(result, err) : VDB_OK;
     if (status == VDB_OK) {
         vdb_answers_put_points(call->out, vecdb_result_hits(result), vecdb_result_count(result), &ids.shape);
@@ -246,14 +284,16 @@ static vdb_status search(struct call *call, struct vdb_err *err)
     vecdb_error error = {VECDB_OK, ""};
     vecdb_result *result = NULL;
     struct vdb_body_search parsed;
+    const char *name;
     VDB_TRY(look_up(call, err));
     struct vdb_body body = body_of(call);
     VDB_TRY(vdb_body_parse_search(&body, &parsed, err));
     if (parsed.shape.with_vector) {
         VDB_TRY(check_vectors(call, "k", parsed.request.k, err));
     }
-    VDB_TRY(verdict(call->service->ops->search(call->service, call->name, &parsed.request, &result, &error),
-                    &error, err));
+    VDB_TRY(name_to_read(call, parsed.snapshot, &name, err));
+    VDB_TRY(
+        verdict(call->service->ops->search(call->service, name, &parsed.request, &result, &error), &error, err));
     vdb_status status = parsed.shape.with_metadata ? check_metadata(result, err) : VDB_OK;
     if (status == VDB_OK) {
         vdb_answers_put_results(call->out, vecdb_result_hits(result), vecdb_result_count(result), &parsed.shape,
@@ -263,29 +303,69 @@ static vdb_status search(struct call *call, struct vdb_err *err)
     return status;
 }
 
-static vdb_status put_count(struct call *call, struct vdb_str filter, struct vdb_err *err)
+static vdb_status put_count(struct call *call, const struct vdb_body_count *body, struct vdb_err *err)
 {
     vecdb_error error = {VECDB_OK, ""};
+    const char *name;
     uint64_t count = 0;
-    VDB_TRY(
-        verdict(call->service->ops->count(call->service, call->name, filter.data, filter.bytes, &count, &error),
-                &error, err));
+    VDB_TRY(name_to_read(call, body->snapshot, &name, err));
+    VDB_TRY(verdict(
+        call->service->ops->count(call->service, name, body->filter.data, body->filter.bytes, &count, &error),
+        &error, err));
     vdb_buf_printf(call->out, "{\"count\":%llu}", (unsigned long long)count);
     return VDB_OK;
 }
 
 static vdb_status count_all(struct call *call, struct vdb_err *err)
 {
-    return put_count(call, (struct vdb_str){NULL, 0}, err);
+    const struct vdb_body_count whole = {.filter = {NULL, 0}};
+    return put_count(call, &whole, err);
 }
 
 static vdb_status count(struct call *call, struct vdb_err *err)
 {
     struct vdb_body body = body_of(call);
-    struct vdb_str filter;
+    struct vdb_body_count parsed;
     VDB_TRY(look_up(call, err));
-    VDB_TRY(vdb_body_parse_count(&body, &filter, err));
-    return put_count(call, filter, err);
+    VDB_TRY(vdb_body_parse_count(&body, &parsed, err));
+    return put_count(call, &parsed, err);
+}
+
+/* ---- Snapshots ---- */
+
+static vdb_status list_snapshots(struct call *call, struct vdb_err *err)
+{
+    vecdb_error error = {VECDB_OK, ""};
+    vecdb_snapshot_info *infos = NULL;
+    size_t count = 0;
+    VDB_TRY(verdict(call->service->ops->list_snapshots(call->service, call->name, &infos, &count, &error), &error,
+                    err));
+    vdb_answers_put_snapshots(call->out, infos, count);
+    vecdb_free(infos);
+    return VDB_OK;
+}
+
+static vdb_status create_snapshot(struct call *call, struct vdb_err *err)
+{
+    struct vdb_body body = body_of(call);
+    vecdb_error error = {VECDB_OK, ""};
+    vecdb_snapshot_info info;
+    const char *name;
+    VDB_TRY(vdb_body_parse_snapshot(&body, &name, err));
+    VDB_TRY(verdict(call->service->ops->create_snapshot(call->service, call->name, name, &info, &error), &error,
+                    err));
+    call->response->status = 201;
+    vdb_answers_put_snapshot(call->out, &info);
+    return VDB_OK;
+}
+
+static vdb_status delete_snapshot(struct call *call, struct vdb_err *err)
+{
+    vecdb_error error = {VECDB_OK, ""};
+    VDB_TRY(verdict(call->service->ops->delete_snapshot(call->service, call->name, call->snapshot, &error),
+                    &error, err));
+    vdb_buf_put_text(call->out, "{\"deleted\":true}");
+    return VDB_OK;
 }
 
 /* ---- The process ---- */
@@ -320,8 +400,11 @@ static vdb_status metrics(struct call *call, struct vdb_err *err)
 {
     (void)err;
     vecdb_stats stats = {0};
+    vecdb_io_stats io;
     call->service->ops->get_stats(call->service, &stats);
-    vdb_metrics_write(&call->server->metrics, &stats, !atomic_load(&call->server->closing), call->out);
+    vecdb_get_io_stats(&io);
+    const struct vdb_metrics_facts facts = {&stats, &io, !atomic_load(&call->server->closing)};
+    vdb_metrics_write(&call->server->metrics, &facts, call->out);
     call->response->content_type = metrics_type;
     return VDB_OK;
 }
@@ -341,6 +424,9 @@ static handler_fn *const handlers[] = {
     [VDB_ROUTE_SEARCH] = search,
     [VDB_ROUTE_COUNT_ALL] = count_all,
     [VDB_ROUTE_COUNT] = count,
+    [VDB_ROUTE_LIST_SNAPSHOTS] = list_snapshots,
+    [VDB_ROUTE_CREATE_SNAPSHOT] = create_snapshot,
+    [VDB_ROUTE_DELETE_SNAPSHOT] = delete_snapshot,
     [VDB_ROUTE_HEALTHZ] = healthz,
     [VDB_ROUTE_READYZ] = readyz,
     [VDB_ROUTE_VERSION] = version,

@@ -127,11 +127,54 @@ static void write_storage(const vecdb_stats *stats, struct vdb_buf *out)
     put_head(out, "vecdb_space_amplification", "gauge", "vecdb_segment_bytes over vecdb_segment_live_bytes.");
     vdb_buf_printf(out, "vecdb_space_amplification %.6f\n", amplification(stats));
     put_value(out, "vecdb_compaction_debt_bytes", "gauge",
-              "Bytes of segments of the collections in which a compaction is due.", stats->compaction_debt_bytes);
+              "Bytes that compactions would read now until they have nothing to do.",
+              stats->compaction_debt_bytes);
     put_value(out, "vecdb_checkpoints_total", "counter", "Checkpoints.", stats->checkpoints);
     put_value(out, "vecdb_compactions_total", "counter", "Compactions.", stats->compactions);
     put_value(out, "vecdb_compaction_written_bytes_total", "counter", "Bytes written by compactions.",
               stats->bytes_compacted);
+}
+
+static const char sync_name[] = "vecdb_sync_seconds";
+
+/* Of the ten bounds in a decade the first, fourth and eighth, which are 1, 2 and 5. */
+static bool is_coarse(size_t bound)
+{
+    return bound % 10 == 0 || bound % 10 == 3 || bound % 10 == 7;
+}
+
+static void write_syncs(const char *target, const vecdb_latency *latency, struct vdb_buf *out)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < VECDB_LATENCY_CLASSES - 1; i++) {
+        sum += latency->classes[i];
+        if (is_coarse(i)) {
+            vdb_buf_printf(out, "%s_bucket{target=\"%s\",le=\"%g\"} %llu\n", sync_name, target,
+                           (double)vecdb_latency_bound_ns(i) / 1e9, (unsigned long long)sum);
+        }
+    }
+    vdb_buf_printf(out, "%s_bucket{target=\"%s\",le=\"+Inf\"} %llu\n", sync_name, target,
+                   (unsigned long long)latency->count);
+    vdb_buf_printf(out, "%s_sum{target=\"%s\"} %.9f\n", sync_name, target, (double)latency->sum_ns / 1e9);
+    vdb_buf_printf(out, "%s_count{target=\"%s\"} %llu\n", sync_name, target, (unsigned long long)latency->count);
+}
+
+static void write_io(const vecdb_io_stats *io, struct vdb_buf *out)
+{
+    put_value(out, "vecdb_io_reads_total", "counter", "Reads from files.", io->reads);
+    put_value(out, "vecdb_io_read_bytes_total", "counter", "Bytes that they read.", io->read_bytes);
+    put_value(out, "vecdb_io_mapped_reads_total", "counter",
+              "Ranges of mapped segments asked for when their checksums were looked at.", io->mapped_reads);
+    put_value(out, "vecdb_io_mapped_read_bytes_total", "counter",
+              "Bytes of them, from the disk or the page cache.", io->mapped_read_bytes);
+    put_value(out, "vecdb_io_writes_total", "counter", "Writes to files.", io->writes);
+    put_value(out, "vecdb_io_write_bytes_total", "counter", "Bytes that they wrote.", io->write_bytes);
+    put_value(out, "vecdb_io_synced_bytes_total", "counter", "Bytes written and made durable by a sync since.",
+              io->synced_bytes);
+    put_value(out, "vecdb_io_failures_total", "counter", "Reads, writes and syncs that failed.", io->failures);
+    put_head(out, sync_name, "histogram", "Time that each sync took.");
+    write_syncs("file", &io->syncs, out);
+    write_syncs("directory", &io->dir_syncs, out);
 }
 
 static void write_requests(struct vdb_metrics *metrics, struct vdb_buf *out)
@@ -181,14 +224,17 @@ static void write_durations(struct vdb_metrics *metrics, struct vdb_buf *out)
     }
 }
 
-void vdb_metrics_write(struct vdb_metrics *metrics, const vecdb_stats *stats, bool ready, struct vdb_buf *out)
+void vdb_metrics_write(struct vdb_metrics *metrics, const struct vdb_metrics_facts *facts, struct vdb_buf *out)
 {
+    const vecdb_stats *stats = facts->stats;
     put_head(out, "vecdb_build_info", "gauge", "Always 1; the labels tell version and kernels.");
     vdb_buf_printf(out, "vecdb_build_info{version=\"%s\",cpu=\"%s\"} 1\n", vecdb_version(),
                    stats->cpu != NULL ? stats->cpu : "");
-    put_value(out, "vecdb_ready", "gauge", "1 while requests are served, 0 while the server closes.", ready);
+    put_value(out, "vecdb_ready", "gauge", "1 while requests are served, 0 while the server closes.",
+              facts->ready);
     write_database(stats, out);
     write_storage(stats, out);
+    write_io(facts->io, out);
     put_value(out, "vecdb_http_connections", "gauge", "Open connections.", atomic_load(&metrics->connections));
     put_value(out, "vecdb_http_requests_in_flight", "gauge", "Requests begun and not yet answered in full.",
               atomic_load(&metrics->in_flight));

@@ -28,7 +28,14 @@ struct vdb_metrics {
 /* Zero-initialise. One answered request. */
 void vdb_metrics_observe(struct vdb_metrics *metrics, vdb_route route, unsigned status, uint64_t duration_ns);
 
+/* What the text tells beside the server's own counts. */
+struct vdb_metrics_facts {
+    const vecdb_stats *stats;
+    const vecdb_io_stats *io; /* of the process */
+    bool ready;
+};
+
 /* Appends the text. */
-void vdb_metrics_write(struct vdb_metrics *metrics, const vecdb_stats *stats, bool ready, struct vdb_buf *out);
+void vdb_metrics_write(struct vdb_metrics *metrics, const struct vdb_metrics_facts *facts, struct vdb_buf *out);
 
 #endif

@@ -45,15 +45,17 @@ static struct vdb_str take_part(const char **path)
     return (struct vdb_str){start, bytes};
 }
 
-static bool match_path(const char *pattern, const char *path, struct vdb_str *name, struct vdb_str *id)
+static bool match_path(const char *pattern, const char *path, struct vdb_match *out)
 {
     while (*pattern == '/' && *path == '/') {
         struct vdb_str expected = take_part(&pattern);
         struct vdb_str part = take_part(&path);
         if (vdb_str_is(expected, "{name}") && part.bytes > 0) {
-            *name = part;
+            out->name = part;
         } else if (vdb_str_is(expected, "{id}") && part.bytes > 0) {
-            *id = part;
+            out->id = part;
+        } else if (vdb_str_is(expected, "{snapshot}") && part.bytes > 0) {
+            out->snapshot = part;
         } else if (!vdb_str_eq(expected, part)) {
             return false;
         }
@@ -70,7 +72,7 @@ void vdb_routes_find(const char *method, const char *path, struct vdb_match *out
     const char *wanted = strcmp(method, "HEAD") == 0 ? "GET" : method;
     for (int i = 0; i < ROUTE_COUNT; i++) {
         struct vdb_match match = {.route = (vdb_route)i};
-        if (!match_path(routes[i].path, path, &match.name, &match.id)) {
+        if (!match_path(routes[i].path, path, &match)) {
             continue;
         }
         if (strcmp(routes[i].method, wanted) == 0) {

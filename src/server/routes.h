@@ -26,6 +26,9 @@
     X(SEARCH, "POST", "/v1/collections/{name}/search", true)                                                     \
     X(COUNT_ALL, "GET", "/v1/collections/{name}/count", false)                                                   \
     X(COUNT, "POST", "/v1/collections/{name}/count", true)                                                       \
+    X(LIST_SNAPSHOTS, "GET", "/v1/collections/{name}/snapshots", false)                                          \
+    X(CREATE_SNAPSHOT, "POST", "/v1/collections/{name}/snapshots", true)                                         \
+    X(DELETE_SNAPSHOT, "DELETE", "/v1/collections/{name}/snapshots/{snapshot}", false)                           \
     X(HEALTHZ, "GET", "/healthz", false)                                                                         \
     X(READYZ, "GET", "/readyz", false)                                                                           \
     X(VERSION, "GET", "/version", false)                                                                         \
@@ -44,8 +47,9 @@ enum { VDB_ROUTES_ALLOW_BYTES = 32 };
 struct vdb_match {
     vdb_route route;
     char allow[VDB_ROUTES_ALLOW_BYTES]; /* for NONE: the methods that the path has ("GET, HEAD"), or "" */
-    struct vdb_str name;                /* {name} and {id}, still encoded, borrowed from the path */
+    struct vdb_str name;                /* {name}, still encoded, borrowed from the path; the others likewise */
     struct vdb_str id;
+    struct vdb_str snapshot;
 };
 
 /* HEAD finds what GET finds. */

@@ -600,8 +600,3 @@ uint64_t vdb_block_file_bytes(const struct vdb_block_file *file)
 {
     return file->map.bytes;
 }
-
-const char *vdb_block_file_path(const struct vdb_block_file *file)
-{
-    return file->path;
-}

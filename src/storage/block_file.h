@@ -100,6 +100,5 @@ void vdb_block_file_write_damage(const struct vdb_block_file *file, struct vdb_e
                                  const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 uint64_t vdb_block_file_bytes(const struct vdb_block_file *file);
-const char *vdb_block_file_path(const struct vdb_block_file *file);
 
 #endif

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/convert.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "store_internal.h"
@@ -139,6 +140,7 @@ struct flush {
     struct vdb_segment_writer *writer;
     struct vdb_segment *segment; /* of the rows; NULL: none were left */
     uint32_t *slots;             /* of the segment's row i in the memtable */
+    void *vector;                /* one row's, as segments keep it; NULL when that is f32 */
     uint32_t rows;
     uint32_t number;
     uint32_t editions_saved; /* segments [0, this) have been looked at for new bitmaps */
@@ -148,9 +150,12 @@ struct flush {
 static vdb_status write_rows(struct flush *flush, struct vdb_err *err)
 {
     struct vdb_store *store = flush->store;
+    const struct vdb_schema *schema = &store->manifest.schema;
     const struct vdb_memtable_view *view = &flush->view;
+    const bool narrow = schema->element != VDB_ELEMENT_F32;
     flush->slots = vdb_calloc((size_t)view->slot_count + 1, sizeof *flush->slots);
-    if (flush->slots == NULL) {
+    flush->vector = narrow ? vdb_calloc(vdb_vector_bytes(schema->element, schema->dimension), 1) : NULL;
+    if (flush->slots == NULL || (narrow && flush->vector == NULL)) {
         return vdb_err_no_memory(err, "a checkpoint's rows");
     }
     for (uint32_t slot = 0; slot < view->slot_count; slot++) {
@@ -165,12 +170,16 @@ static vdb_status write_rows(struct flush *flush, struct vdb_err *err)
         return vdb_err_set(err, VDB_LIMIT, "segments: %u, at most %d fit; compact first",
                            flush->manifest.segment_count, VDB_SEGMENTS_MAX);
     }
-    VDB_TRY(vdb_segment_writer_create(store->env, store->dir, store->manifest.uuid, flush->number,
-                                      &store->manifest.schema, &flush->writer, err));
+    VDB_TRY(vdb_segment_writer_create(store->env, store->dir, store->manifest.uuid, flush->number, schema,
+                                      &flush->writer, err));
     for (uint32_t i = 0; i < flush->rows; i++) {
         const struct vdb_row *row = vdb_slot_row(view, flush->slots[i]);
-        VDB_TRY(vdb_segment_writer_add(flush->writer, &row->id, row->seq_from,
-                                       vdb_slot_vector(view, flush->slots[i]), row->metadata, err));
+        const void *vector = vdb_slot_vector(view, flush->slots[i]);
+        if (flush->vector != NULL) { /* was rounded where it came in: nothing is lost */
+            vdb_convert_narrow(schema->element, vector, schema->dimension, flush->vector);
+            vector = flush->vector;
+        }
+        VDB_TRY(vdb_segment_writer_add(flush->writer, &row->id, row->seq_from, vector, row->metadata, err));
     }
     struct vdb_segment_info *info = &flush->manifest.segments[flush->manifest.segment_count];
     VDB_TRY(vdb_segment_writer_finish(flush->writer, info, err));
@@ -301,6 +310,7 @@ cleanup:
     vdb_segment_unref(flush.segment);
     vdb_manifest_fini(&flush.manifest);
     free(flush.slots);
+    free(flush.vector);
     free(old);
     return status;
 }

@@ -8,6 +8,10 @@
  *
  * Which segments: with `full` all of them. Else those that lie in one tier of size (each tier spans a factor of four)
  * once four are there, so that each row is copied about once per tier; or a single one of which a third has ended.
+ *
+ * The debt is what merges by this rule would read, from now until it finds nothing to do: the same rule run on the
+ * segments' shapes alone, where a merge's output has the bytes of its inputs' live rows, by their share. What it would
+ * read first is exact; the size of what comes out of a merge, and goes into a further one, is that estimate.
  */
 #include <assert.h>
 #include <errno.h>
@@ -52,29 +56,48 @@ static uint64_t segment_bytes(const struct vdb_segment_info *info)
     return info->vectors.bytes + info->meta.bytes;
 }
 
-static unsigned tier_of(const struct vdb_segment *segment)
+/* Of a segment, all that the choice goes by. */
+struct shape {
+    uint64_t bytes;
+    uint32_t rows;
+    uint32_t dead;
+    unsigned tier;
+};
+
+static unsigned tier_of(uint64_t segment_bytes)
 {
     unsigned tier = 0;
-    for (uint64_t bytes = segment_bytes(vdb_segment_info(segment)); bytes > TIER_BYTES_FIRST; bytes /= 4) {
+    for (uint64_t bytes = segment_bytes; bytes > TIER_BYTES_FIRST; bytes /= 4) {
         tier++;
     }
     return tier;
 }
 
-/* Fills taken; returns how many segments were picked. */
-static uint32_t pick(const struct vdb_version *version, bool full, bool *taken)
+/* The shapes of a version's segments; NULL when memory is short. */
+static struct shape *shapes_of(const struct vdb_version *version)
 {
-    uint32_t count = version->segment_count;
+    struct shape *shapes = vdb_calloc((size_t)version->segment_count + 1, sizeof *shapes);
+    for (uint32_t i = 0; shapes != NULL && i < version->segment_count; i++) {
+        const struct vdb_segment *segment = version->segments[i];
+        uint64_t bytes = segment_bytes(vdb_segment_info(segment));
+        shapes[i] = (struct shape){bytes, vdb_segment_rows(segment), vdb_segment_dead(segment), tier_of(bytes)};
+    }
+    return shapes;
+}
+
+/* Fills taken; returns how many segments were picked. */
+static uint32_t pick(const struct shape *shapes, uint32_t count, bool full, bool *taken)
+{
     memset(taken, 0, count * sizeof *taken);
     if (full) {
-        bool any = count > 1 || (count == 1 && vdb_segment_dead(version->segments[0]) > 0);
+        bool any = count > 1 || (count == 1 && shapes[0].dead > 0);
         memset(taken, any, count * sizeof *taken);
         return any ? count : 0;
     }
     for (uint32_t i = 0; i < count; i++) {
         uint32_t picked = 0;
         for (uint32_t j = i; j < count && picked < TIER_SEGMENTS_MAX; j++) {
-            taken[j] = tier_of(version->segments[j]) == tier_of(version->segments[i]);
+            taken[j] = shapes[j].tier == shapes[i].tier;
             picked += taken[j];
         }
         if (picked >= TIER_SEGMENTS_MIN) {
@@ -83,8 +106,7 @@ static uint32_t pick(const struct vdb_version *version, bool full, bool *taken)
         memset(taken, 0, count * sizeof *taken);
     }
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t rows = vdb_segment_rows(version->segments[i]);
-        if (vdb_segment_dead(version->segments[i]) >= rows / DEAD_SHARE_MIN + 1) {
+        if (shapes[i].dead >= shapes[i].rows / DEAD_SHARE_MIN + 1) {
             taken[i] = true;
             return 1;
         }
@@ -92,14 +114,59 @@ static uint32_t pick(const struct vdb_version *version, bool full, bool *taken)
     return 0;
 }
 
+/* As a merge of those that are taken would leave them: the output at the end, if a row is left. Returns how many there
+ * are then; *bytes grows by what went in. */
+static uint32_t merge_shapes(struct shape *shapes, uint32_t count, const bool *taken, uint64_t *bytes)
+{
+    struct shape output = {0};
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct shape *shape = &shapes[i];
+        if (!taken[i]) {
+            shapes[kept++] = *shape;
+            continue;
+        }
+        uint32_t live = shape->rows - shape->dead;
+        output.rows += live;
+        output.bytes += (uint64_t)((double)shape->bytes * live / shape->rows);
+        *bytes += shape->bytes;
+    }
+    output.tier = tier_of(output.bytes);
+    if (output.rows > 0) {
+        shapes[kept++] = output;
+    }
+    return kept;
+}
+
+/* Ends, as each merge leaves fewer segments, or one less that has dead rows. */
+uint64_t vdb_store_compaction_debt(struct vdb_store *store)
+{
+    struct vdb_view view;
+    uint64_t bytes = 0;
+    vdb_store_pin(store, &view);
+    uint32_t count = view.version->segment_count;
+    struct shape *shapes = shapes_of(view.version);
+    bool *taken = vdb_calloc((size_t)count + 1, sizeof *taken);
+    vdb_view_release(&view);
+    while (shapes != NULL && taken != NULL && pick(shapes, count, false, taken) > 0) {
+        count = merge_shapes(shapes, count, taken, &bytes);
+    }
+    free(taken);
+    free(shapes);
+    return bytes;
+}
+
 bool vdb_store_wants_compaction(struct vdb_store *store)
 {
     struct vdb_view view;
     vdb_store_pin(store, &view);
-    bool *taken = vdb_calloc((size_t)view.version->segment_count + 1, sizeof *taken);
-    bool wants = taken != NULL && pick(view.version, false, taken) > 0;
-    free(taken);
+    uint32_t count = view.version->segment_count;
+    struct shape *shapes = shapes_of(view.version);
+    bool *taken = vdb_calloc((size_t)count + 1, sizeof *taken);
     vdb_view_release(&view);
+    bool wants = shapes != NULL && taken != NULL && pick(shapes, count, false, taken) > 0;
+    free(taken);
+    free(shapes);
     return wants;
 }
 
@@ -115,12 +182,17 @@ static vdb_status plan(struct merge *merge, struct vdb_err *err)
     pthread_mutex_unlock(&store->maintain);
     VDB_TRY(status);
     const struct vdb_version *version = merge->view.version;
+    struct shape *shapes = shapes_of(version);
     merge->taken = vdb_calloc((size_t)version->segment_count + 1, sizeof *merge->taken);
     merge->first = vdb_calloc((size_t)version->segment_count + 1, sizeof *merge->first);
-    if (merge->taken == NULL || merge->first == NULL) {
+    bool ready = shapes != NULL && merge->taken != NULL && merge->first != NULL;
+    if (ready) {
+        merge->input_count = pick(shapes, version->segment_count, merge->options->full, merge->taken);
+    }
+    free(shapes);
+    if (!ready) {
         return vdb_err_no_memory(err, "a compaction");
     }
-    merge->input_count = pick(version, merge->options->full, merge->taken);
     for (uint32_t i = 0; i < version->segment_count; i++) {
         merge->rows_total += merge->taken[i] ? vdb_segment_rows(version->segments[i]) : 0;
     }

@@ -9,8 +9,9 @@
  *   F3  What save writes, load takes: save refuses a manifest that decode would refuse.
  *
  * Which readers may read it (min_reader): a reader of format 1 replays the whole log from wal_first and would not see
- * rows in segments, so it is shut out from the first checkpoint on. Until then it misses nothing: the database's
- * manifest, and that of a collection without a checkpoint, say 1.
+ * rows in segments, so it is shut out from the first checkpoint on, and from the start where vectors are not f32, which is
+ * all that it knows. Else it misses nothing: the database's manifest, and that of a collection of f32 without a
+ * checkpoint, say 1.
  */
 #include "manifest.h"
 
@@ -23,7 +24,7 @@
 #include "base/mem.h"
 
 enum {
-    FORMAT_CHECKPOINTS = 2, /* the first with a checkpoint and segments */
+    FORMAT_CHECKPOINTS = 2, /* the first with a checkpoint and segments, and with elements other than f32 */
     MANIFEST_BYTES_MAX = 2 << 20,
     HEAD_BYTES_MAX = 64 << 10,   /* all but the segments */
     SEGMENT_LINE_BYTES_MAX = 320 /* one of them: its words and the longest numbers make 311 */
@@ -96,19 +97,22 @@ static void encode_format(const struct vdb_manifest *manifest, uint64_t format, 
 {
     size_t start = out->bytes;
     char uuid[2 * VDB_UUID_BYTES + 1];
-    bool has_checkpoint = manifest->kind == VDB_MANIFEST_COLLECTION && manifest->checkpoint_seq > 0;
+    const bool newer = manifest->kind == VDB_MANIFEST_COLLECTION &&
+                       (manifest->checkpoint_seq > 0 || manifest->schema.element != VDB_ELEMENT_F32);
     vdb_uuid_print(manifest->uuid, uuid);
     vdb_buf_printf(out,
                    "{\"magic\": \"%s\",\n \"format\": %" PRIu64 ",\n \"min_reader\": %d,\n \"features\": 0,\n",
-                   kind_magic[manifest->kind], format, has_checkpoint ? FORMAT_CHECKPOINTS : 1);
+                   kind_magic[manifest->kind], format, newer ? FORMAT_CHECKPOINTS : 1);
     vdb_buf_printf(out, " \"uuid\": \"%s\",\n \"created_us\": %" PRIu64, uuid, manifest->created_us);
     if (manifest->kind == VDB_MANIFEST_COLLECTION) {
         const struct vdb_schema *schema = &manifest->schema;
+        const vdb_element element = format >= FORMAT_CHECKPOINTS ? schema->element : VDB_ELEMENT_F32;
         /* Names are of [A-Za-z0-9_.-]: nothing to escape. */
         vdb_buf_printf(out,
                        ",\n \"schema\": {\"name\": \"%s\", \"dimension\": %" PRIu32
-                       ", \"element\": \"f32\", \"metric\": \"%s\", \"index\": \"%s\"}",
-                       schema->name, schema->dimension, vdb_metric_name(schema->metric), schema->index);
+                       ", \"element\": \"%s\", \"metric\": \"%s\", \"index\": \"%s\"}",
+                       schema->name, schema->dimension, vdb_element_name(element),
+                       vdb_metric_name(schema->metric), schema->index);
         vdb_buf_printf(out, ",\n \"wal_first\": %" PRIu64, manifest->wal_first);
     }
     if (manifest->kind == VDB_MANIFEST_COLLECTION && format >= FORMAT_CHECKPOINTS) {
@@ -171,12 +175,11 @@ static vdb_status decode_schema(struct vdb_json *json, struct vdb_schema *schema
             schema->dimension = dimension <= VDB_LIMIT_DIMENSION_MAX ? (uint32_t)dimension : 0;
         } else if (vdb_str_is(key, "metric") || vdb_str_is(key, "element")) {
             struct vdb_str name;
-            vdb_element element;
             VDB_TRY(vdb_json_string_raw(json, &name, err));
             bool known = vdb_str_is(key, "metric")
                              ? vdb_metric_parse(name, &schema->metric) &&
                                    vdb_metric_fits(VDB_ELEMENT_F32, schema->metric)
-                             : vdb_element_parse(name, &element) && element == VDB_ELEMENT_F32;
+                             : vdb_element_parse(name, &schema->element) && vdb_element_is_kept(schema->element);
             if (!known) {
                 return vdb_err_set(err, VDB_VERSION, "schema.%.*s: \"%.*s\" is not known to this version",
                                    (int)key.bytes, key.data, (int)name.bytes, name.data);

@@ -24,6 +24,7 @@ enum {
     CHUNK_SHIFT_MIN = 3,
     CHUNK_SHIFT_MAX = 14,
     DIRECTORY_FIRST = 16,
+    PAGE_BYTES = 4096,
     HUGE_AFTER_CHUNKS = 2, /* a small collection's memory grows page by page */
     AHEAD_OPS = 16,        /* ids whose place in the map is asked for before they are put there */
 };
@@ -46,6 +47,9 @@ struct block {
 
 struct vdb_memtable {
     _Atomic uint64_t refs;
+    _Atomic(void *) spare; /* the next chunk of vectors, its pages there; NULL: none yet */
+    _Atomic(void *) spare_rows;
+    atomic_bool spare_wanted; /* nobody has begun to make it */
     uint32_t dimension;
     size_t stride_bytes;
     unsigned chunk_shift;
@@ -58,6 +62,7 @@ struct vdb_memtable {
     uint64_t visible_seq;
     uint32_t slot_count;
     uint32_t reserved; /* slots promised to staged batches */
+    size_t asked_at;   /* chunks there were when the next one was last asked for */
     uint32_t live;
     uint32_t dead;
     uint64_t memory_bytes;
@@ -111,6 +116,8 @@ void vdb_memtable_unref(struct vdb_memtable *memtable)
     }
     directory_fini(&memtable->vectors);
     directory_fini(&memtable->rows);
+    free(atomic_load_explicit(&memtable->spare, memory_order_acquire));
+    free(atomic_load_explicit(&memtable->spare_rows, memory_order_acquire));
     vdb_idmap_fini(&memtable->ids);
     while (memtable->blocks != NULL) {
         struct block *next = memtable->blocks->next;
@@ -135,8 +142,8 @@ static void *make_chunk(size_t bytes, bool huge)
     return chunk;
 }
 
-/* Adds a chunk of `bytes`. */
-static bool directory_add(struct directory *directory, size_t bytes)
+/* Adds a chunk of `bytes`: *spare, unless that is NULL. */
+static bool directory_add(struct directory *directory, size_t bytes, _Atomic(void *) *spare)
 {
     if (directory->count == directory->capacity) {
         size_t capacity = directory->capacity > 0 ? directory->capacity * 2 : DIRECTORY_FIRST;
@@ -151,7 +158,10 @@ static bool directory_add(struct directory *directory, size_t bytes)
         directory->chunks = grown;
         directory->capacity = capacity;
     }
-    void *chunk = make_chunk(bytes, directory->count >= HUGE_AFTER_CHUNKS);
+    void *chunk = atomic_exchange_explicit(spare, NULL, memory_order_acq_rel);
+    if (chunk == NULL) {
+        chunk = make_chunk(bytes, directory->count >= HUGE_AFTER_CHUNKS);
+    }
     if (chunk == NULL) {
         return false;
     }
@@ -173,17 +183,45 @@ static vdb_status reserve_locked(struct vdb_memtable *memtable, uint32_t upserts
     while (memtable->rows.count * chunk_rows < slots) {
         /* rows follow vectors, so that a half-failed step is made up for by the next reservation */
         if ((memtable->vectors.count == memtable->rows.count &&
-             !directory_add(&memtable->vectors, vector_bytes)) ||
-            !directory_add(&memtable->rows, row_bytes)) {
+             !directory_add(&memtable->vectors, vector_bytes, &memtable->spare)) ||
+            !directory_add(&memtable->rows, row_bytes, &memtable->spare_rows)) {
             return vdb_err_no_memory(err, "rows");
         }
         memtable->memory_bytes += vector_bytes + row_bytes;
+    }
+    if (slots + chunk_rows / 2 > memtable->rows.count * chunk_rows &&
+        memtable->asked_at != memtable->rows.count) {
+        memtable->asked_at = memtable->rows.count; /* the last chunk is half full */
+        atomic_store_explicit(&memtable->spare_wanted, true, memory_order_relaxed);
     }
     if (!vdb_idmap_reserve(&memtable->ids, (size_t)memtable->reserved + upserts)) {
         return vdb_err_no_memory(err, "the id map");
     }
     memtable->reserved += upserts;
     return VDB_OK;
+}
+
+bool vdb_memtable_wants_memory(const struct vdb_memtable *memtable)
+{
+    return atomic_load_explicit(&memtable->spare_wanted, memory_order_relaxed);
+}
+
+static void make_spare(_Atomic(void *) *spare, size_t bytes)
+{
+    uint8_t *chunk = make_chunk(bytes, true);
+    for (size_t at = 0; chunk != NULL && at < bytes; at += PAGE_BYTES) {
+        chunk[at] = 0;
+    }
+    free(atomic_exchange_explicit(spare, chunk, memory_order_acq_rel));
+}
+
+void vdb_memtable_make_memory(struct vdb_memtable *memtable)
+{
+    if (!atomic_exchange_explicit(&memtable->spare_wanted, false, memory_order_relaxed)) {
+        return;
+    }
+    make_spare(&memtable->spare, memtable->stride_bytes << memtable->chunk_shift);
+    make_spare(&memtable->spare_rows, sizeof(struct vdb_row) << memtable->chunk_shift);
 }
 
 /* Walks the whole batch: checks it and sums what publication will need. */
@@ -372,8 +410,9 @@ bool vdb_memtable_end(struct vdb_memtable *memtable, const struct vdb_id *id, ui
     return ended;
 }
 
-static void pin_locked(struct vdb_memtable *memtable, struct vdb_memtable_view *view)
+void vdb_memtable_pin(struct vdb_memtable *memtable, struct vdb_memtable_view *view)
 {
+    pthread_rwlock_rdlock(&memtable->lock);
     *view = (struct vdb_memtable_view){
         .seq = memtable->visible_seq,
         .slot_count = memtable->slot_count,
@@ -383,38 +422,17 @@ static void pin_locked(struct vdb_memtable *memtable, struct vdb_memtable_view *
         .vector_chunks = (const void *const *)memtable->vectors.chunks,
         .row_chunks = (struct vdb_row *const *)(void *)memtable->rows.chunks,
     };
-}
-
-void vdb_memtable_pin(struct vdb_memtable *memtable, struct vdb_memtable_view *view)
-{
-    pthread_rwlock_rdlock(&memtable->lock);
-    pin_locked(memtable, view);
     pthread_rwlock_unlock(&memtable->lock);
-}
-
-static void look_locked(struct vdb_memtable *memtable, const struct vdb_memtable_view *view,
-                        const struct vdb_id *ids, size_t count, uint32_t *slots)
-{
-    for (size_t i = 0; i < count; i++) {
-        uint32_t slot = vdb_idmap_find(&memtable->ids, &ids[i], id_of, memtable);
-        slots[i] = slot != VDB_SLOT_NONE && vdb_slot_visible(view, slot) ? slot : VDB_SLOT_NONE;
-    }
 }
 
 void vdb_memtable_look(struct vdb_memtable *memtable, const struct vdb_memtable_view *view,
                        const struct vdb_id *ids, size_t count, uint32_t *slots)
 {
     pthread_rwlock_rdlock(&memtable->lock);
-    look_locked(memtable, view, ids, count, slots);
-    pthread_rwlock_unlock(&memtable->lock);
-}
-
-void vdb_memtable_find(struct vdb_memtable *memtable, const struct vdb_id *ids, size_t count,
-                       struct vdb_memtable_view *view, uint32_t *slots)
-{
-    pthread_rwlock_rdlock(&memtable->lock);
-    pin_locked(memtable, view);
-    look_locked(memtable, view, ids, count, slots);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t slot = vdb_idmap_find(&memtable->ids, &ids[i], id_of, memtable);
+        slots[i] = slot != VDB_SLOT_NONE && vdb_slot_visible(view, slot) ? slot : VDB_SLOT_NONE;
+    }
     pthread_rwlock_unlock(&memtable->lock);
 }
 

@@ -59,6 +59,12 @@ void vdb_memtable_unref(struct vdb_memtable *memtable); /* the last frees it; NU
 vdb_status vdb_memtable_stage(struct vdb_memtable *memtable, const void *payload, size_t bytes,
                               struct vdb_staged **out, struct vdb_err *err) VDB_MUST_CHECK;
 
+/* The memory that the rows to come need next can be made ready beside the writers (any thread that holds a reference):
+ * a system that clears pages, or a host that has to find them, takes long over it, and a publication that waits for that
+ * holds up readers. wants: nobody has begun to. */
+bool vdb_memtable_wants_memory(const struct vdb_memtable *memtable);
+void vdb_memtable_make_memory(struct vdb_memtable *memtable);
+
 /* Ends, as of seq, the live version of an id that is kept elsewhere (in a memtable before this one, in a segment).
  * True when there was one. */
 typedef bool vdb_memtable_older_fn(void *ctx, const struct vdb_id *id, uint64_t seq);
@@ -96,12 +102,8 @@ static inline bool vdb_slot_visible(const struct vdb_memtable_view *view, uint32
     return row->seq_from <= view->seq && view->seq < atomic_load_explicit(&row->seq_to, memory_order_relaxed);
 }
 
-/* Pins a view and finds, as of it, the slots of ids[0..count): slots[i] is VDB_SLOT_NONE (idmap.h) for absent
- * ones. */
-void vdb_memtable_find(struct vdb_memtable *memtable, const struct vdb_id *ids, size_t count,
-                       struct vdb_memtable_view *view, uint32_t *slots);
-
-/* The same for a view pinned before, while nothing is published in between. */
+/* Finds, as of a view, the slots of ids[0..count): slots[i] is VDB_SLOT_NONE (idmap.h) for absent ones. Nothing may
+ * have been published since the view was pinned. */
 void vdb_memtable_look(struct vdb_memtable *memtable, const struct vdb_memtable_view *view,
                        const struct vdb_id *ids, size_t count, uint32_t *slots);
 

@@ -43,7 +43,11 @@ vdb_status vdb_schema_check(const struct vdb_schema *schema, struct vdb_err *err
     if ((unsigned)schema->metric >= VDB_METRIC_COUNT) {
         return vdb_err_set(err, VDB_INVALID, "metric: %d is none of l2, cosine, dot, l1", (int)schema->metric);
     }
-    if (!vdb_metric_fits(VDB_ELEMENT_F32, schema->metric)) { /* collections hold f32 vectors */
+    if (!vdb_element_is_kept(schema->element)) {
+        return vdb_err_set(err, VDB_INVALID, "element: \"%s\" (%d) is none of f32, f16, u8, i8",
+                           vdb_element_name(schema->element), (int)schema->element);
+    }
+    if (!vdb_metric_fits(schema->element, schema->metric)) {
         return vdb_err_set(err, VDB_INVALID,
                            "metric: \"%s\" compares vectors of bits; a collection takes one of "
                            "l2, cosine, dot, l1",

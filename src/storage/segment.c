@@ -111,7 +111,7 @@ static vdb_status open_vectors(struct vdb_segment *segment, struct vdb_err *err)
         uint32_t expected;
     } fields[] = {
         {"the dimension", VDB_VH_DIMENSION, segment->dimension},
-        {"the element", VDB_VH_ELEMENT, VDB_ELEMENT_F32},
+        {"the element", VDB_VH_ELEMENT, (uint32_t)segment->element},
         {"the stride", VDB_VH_STRIDE, (uint32_t)segment->stride},
         {"the number of rows", VDB_VH_ROWS, segment->rows},
     };
@@ -198,7 +198,8 @@ vdb_status vdb_segment_open(struct vdb_env *env, const char *dir, const uint8_t 
     segment->info = *info;
     segment->rows = info->rows;
     segment->dimension = schema->dimension;
-    segment->stride = vdb_segment_stride_of(schema->dimension);
+    segment->element = schema->element;
+    segment->stride = vdb_segment_stride_of(schema->element, schema->dimension);
     memcpy(segment->uuid, uuid, VDB_UUID_BYTES);
     segment->dir = vdb_strndup(dir, strlen(dir));
     if (segment->dir == NULL) {
@@ -251,6 +252,16 @@ uint32_t vdb_segment_rows(const struct vdb_segment *segment)
 size_t vdb_segment_stride(const struct vdb_segment *segment)
 {
     return segment->stride;
+}
+
+vdb_element vdb_segment_element(const struct vdb_segment *segment)
+{
+    return segment->element;
+}
+
+uint32_t vdb_segment_dimension(const struct vdb_segment *segment)
+{
+    return segment->dimension;
 }
 
 /* ---- Ids ---- */

@@ -35,11 +35,12 @@ vdb_status vdb_segment_writer_create(struct vdb_env *env, const char *dir, const
                                      uint32_t number, const struct vdb_schema *schema,
                                      struct vdb_segment_writer **out, struct vdb_err *err) VDB_MUST_CHECK;
 
-/* Adds the next row; everything is copied. vector: schema->dimension floats; seq_from > 0; metadata: a JSON object in
+/* Adds the next row; everything is copied. vector: as segments keep it, schema->dimension elements of schema->element
+ * (f16: finite); seq_from > 0; metadata: a JSON object in
  * canonical compact form. Ids must be distinct: finish refuses (VDB_INVALID) when they are not. After any failure the
  * writer is good for nothing but destroy. */
 vdb_status vdb_segment_writer_add(struct vdb_segment_writer *writer, const struct vdb_id *id, uint64_t seq_from,
-                                  const float *vector, struct vdb_str metadata,
+                                  const void *vector, struct vdb_str metadata,
                                   struct vdb_err *err) VDB_MUST_CHECK;
 
 uint32_t vdb_segment_writer_rows(const struct vdb_segment_writer *writer);
@@ -80,13 +81,15 @@ vdb_status vdb_segment_id(struct vdb_segment *segment, uint32_t row, struct vdb_
 vdb_status vdb_segment_seq_from(struct vdb_segment *segment, uint32_t row, uint64_t *out,
                                 struct vdb_err *err) VDB_MUST_CHECK;
 
-/* All vectors, rows vdb_segment_stride apart, each aligned to 64 bytes, padded with zeros. Checks all their blocks
+/* All vectors, in the schema's element, rows vdb_segment_stride apart, each aligned to 64 bytes, padded with zeros. Checks all their blocks
  * at the first call (the checksum's speed, once); afterwards it costs nothing. */
 vdb_status vdb_segment_vectors(struct vdb_segment *segment, const void **out, struct vdb_err *err) VDB_MUST_CHECK;
 /* One row's vector; checks only its blocks. */
 vdb_status vdb_segment_vector(struct vdb_segment *segment, uint32_t row, const void **out,
                               struct vdb_err *err) VDB_MUST_CHECK;
 size_t vdb_segment_stride(const struct vdb_segment *segment);
+vdb_element vdb_segment_element(const struct vdb_segment *segment);
+uint32_t vdb_segment_dimension(const struct vdb_segment *segment);
 
 /* How the rows will be read from now on: VDB_ACCESS_SEQUENTIAL before a pass over all of them (a compaction),
  * VDB_ACCESS_RANDOM as after open. A hint to the disk's cache, nothing more. */

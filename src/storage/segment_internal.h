@@ -96,9 +96,9 @@ static inline uint32_t vdb_segment_row_mask(uint32_t rows)
     return UINT32_MAX >> __builtin_clz(rows);
 }
 
-static inline size_t vdb_segment_stride_of(uint32_t dimension)
+static inline size_t vdb_segment_stride_of(vdb_element element, uint32_t dimension)
 {
-    return vdb_round_up(vdb_vector_bytes(VDB_ELEMENT_F32, dimension), VDB_CACHE_LINE_BYTES);
+    return vdb_round_up(vdb_vector_bytes(element, dimension), VDB_CACHE_LINE_BYTES);
 }
 
 /* A section in the map. */
@@ -115,6 +115,7 @@ struct vdb_segment {
     struct vdb_segment_info info;
     uint32_t rows;
     uint32_t dimension;
+    vdb_element element;
     size_t stride;
 
     struct vdb_block_file *vectors;

@@ -19,29 +19,36 @@ static bool is_utf8(const char *text, size_t bytes)
     return true;
 }
 
-/* No infinity and no NaN among the floats at `at`: their exponents are all ones. Two at a time: adding one to an
- * exponent of all ones carries into the sign's place, which was masked out, and no further. */
-static bool is_finite(const uint8_t *at, size_t bytes)
+/* No infinity and no NaN among the elements at `at`: their exponents are all ones. Eight bytes at a time: adding one to
+ * an exponent of all ones carries into the sign's place, which was masked out, and no further. */
+static bool is_finite(vdb_element element, const uint8_t *at, size_t bytes)
 {
-    const uint64_t exponents = UINT64_C(0x7f8000007f800000);
-    const uint64_t ones = UINT64_C(0x0080000000800000);
+    const bool half = element == VDB_ELEMENT_F16;
+    const uint64_t exponents = half ? UINT64_C(0x7c007c007c007c00) : UINT64_C(0x7f8000007f800000);
+    const uint64_t ones = half ? UINT64_C(0x0400040004000400) : UINT64_C(0x0080000000800000);
+    const uint64_t signs = half ? UINT64_C(0x8000800080008000) : UINT64_C(0x8000000080000000);
     uint64_t carried = 0;
     size_t i = 0;
+    if (element != VDB_ELEMENT_F32 && !half) {
+        return true; /* every byte is a whole number */
+    }
     for (; i + 8 <= bytes; i += 8) {
         carried |= (vdb_load_u64(at + i) & exponents) + ones;
     }
     if (i < bytes) {
-        carried |= (vdb_load_u32(at + i) & exponents) + ones;
+        uint64_t rest = 0;
+        memcpy(&rest, at + i, bytes - i);
+        carried |= (rest & exponents) + ones;
     }
-    return (carried & UINT64_C(0x8000000080000000)) == 0;
+    return (carried & signs) == 0;
 }
 
 static vdb_status verify_vectors(struct vdb_segment *segment, struct vdb_err *err)
 {
-    const size_t vector_bytes = vdb_vector_bytes(VDB_ELEMENT_F32, segment->dimension);
+    const size_t vector_bytes = vdb_vector_bytes(segment->element, segment->dimension);
     for (uint32_t row = 0; row < segment->rows; row++) {
         const uint8_t *at = segment->vector_rows.data + (size_t)row * segment->stride;
-        if (!is_finite(at, vector_bytes)) {
+        if (!is_finite(segment->element, at, vector_bytes)) {
             return vdb_block_file_damaged(segment->vectors, err, at, "the vector of row %u is not finite", row);
         }
         if (!vdb_segment_all_zero(at + vector_bytes, segment->stride - vector_bytes)) {

@@ -21,6 +21,7 @@ struct vdb_segment_writer {
     bool finished;
     uint32_t number;
     uint32_t dimension;
+    vdb_element element;
     size_t stride;
     uint64_t hash_seed;
 
@@ -72,7 +73,8 @@ vdb_status vdb_segment_writer_create(struct vdb_env *env, const char *dir, const
     writer->env = env;
     writer->number = number;
     writer->dimension = schema->dimension;
-    writer->stride = vdb_segment_stride_of(schema->dimension);
+    writer->element = schema->element;
+    writer->stride = vdb_segment_stride_of(schema->element, schema->dimension);
     writer->seq_min = UINT64_MAX;
     writer->dir = vdb_strndup(dir, strlen(dir));
     if (writer->dir == NULL) {
@@ -158,7 +160,7 @@ static vdb_status add_metadata(struct vdb_segment_writer *writer, struct vdb_str
 }
 
 vdb_status vdb_segment_writer_add(struct vdb_segment_writer *writer, const struct vdb_id *id, uint64_t seq_from,
-                                  const float *vector, struct vdb_str metadata, struct vdb_err *err)
+                                  const void *vector, struct vdb_str metadata, struct vdb_err *err)
 {
     assert(!writer->finished && seq_from > 0);
     if (writer->rows >= VDB_LIMIT_COLLECTION_POINTS_MAX) {
@@ -175,7 +177,7 @@ vdb_status vdb_segment_writer_add(struct vdb_segment_writer *writer, const struc
     if (writer->rows == writer->capacity) {
         VDB_TRY(grow_arrays(writer, err));
     }
-    size_t vector_bytes = vdb_vector_bytes(VDB_ELEMENT_F32, writer->dimension);
+    size_t vector_bytes = vdb_vector_bytes(writer->element, writer->dimension);
     VDB_TRY(vdb_block_writer_append(writer->vectors, vector, vector_bytes, err));
     VDB_TRY(vdb_block_writer_append_zeros(writer->vectors, writer->stride - vector_bytes, err));
     VDB_TRY(add_metadata(writer, metadata, err));
@@ -296,7 +298,7 @@ static vdb_status finish_vectors(struct vdb_segment_writer *writer, struct vdb_s
 {
     uint8_t head[VDB_SEGMENT_HEAD_BYTES] = {0};
     vdb_store_u32(head + VDB_VH_DIMENSION, writer->dimension);
-    vdb_store_u32(head + VDB_VH_ELEMENT, VDB_ELEMENT_F32);
+    vdb_store_u32(head + VDB_VH_ELEMENT, (uint32_t)writer->element);
     vdb_store_u32(head + VDB_VH_STRIDE, (uint32_t)writer->stride);
     vdb_store_u32(head + VDB_VH_ROWS, writer->rows);
     VDB_TRY(vdb_block_writer_section(writer->vectors, VDB_VECTORS_HEAD, err));

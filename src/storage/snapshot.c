@@ -155,6 +155,14 @@ static vdb_status build_locked(struct vdb_store *store, const char *parent, cons
     return vdb_manifest_save(env, scratch, manifest, err);
 }
 
+static vdb_status rename_snapshot(struct vdb_store *store, const char *from, const char *to, struct vdb_err *err)
+{
+    pthread_mutex_lock(&store->naming);
+    vdb_status status = store->env->ops->rename(store->env, from, to, err);
+    pthread_mutex_unlock(&store->naming);
+    return status;
+}
+
 static vdb_status create_locked(struct vdb_store *store, const char *name, struct vdb_snapshot_info *info,
                                 struct vdb_err *err)
 {
@@ -173,7 +181,7 @@ static vdb_status create_locked(struct vdb_store *store, const char *name, struc
     }
     struct vdb_manifest manifest;
     VDB_TRY(build_locked(store, parent, scratch, &manifest, err));
-    VDB_TRY(env->ops->rename(env, scratch, path, err));
+    VDB_TRY(rename_snapshot(store, scratch, path, err));
     VDB_TRY(env->ops->sync_dir(env, parent, err));
     describe(name, &manifest, info);
     return VDB_OK;
@@ -346,13 +354,44 @@ vdb_status vdb_store_snapshot_delete(struct vdb_store *store, const char *name, 
     if (status != VDB_OK && status != VDB_NOT_FOUND) {
         goto cleanup;
     }
-    VDB_CHECK(env->ops->rename(env, path, scratch, err));
+    VDB_CHECK(rename_snapshot(store, path, scratch, err));
     VDB_CHECK(env->ops->sync_dir(env, parent, err));
     status = vdb_env_remove_tree(env, scratch, err);
 
 cleanup:
     pthread_mutex_unlock(&store->maintain);
     return status == VDB_OK ? VDB_OK : vdb_err_wrap(err, status, "snapshot \"%.80s\"", name);
+}
+
+/* Whether there is one of that name: VDB_NOT_FOUND. */
+static vdb_status find_snapshot(struct vdb_store *store, const char *name, struct vdb_err *err)
+{
+    char parent[VDB_LIMIT_PATH_BYTES_MAX];
+    char path[VDB_LIMIT_PATH_BYTES_MAX];
+    bool there = false;
+    vdb_status status = snapshot_paths(store->dir, "", name, parent, path, err);
+    if (status == VDB_OK) {
+        status = look(store->env, path, &there, err);
+    }
+    if (status == VDB_OK && !there) {
+        status = vdb_err_set(err, VDB_NOT_FOUND, "there is none of that name");
+    }
+    return status == VDB_OK ? VDB_OK : vdb_err_wrap(err, status, "snapshot \"%.80s\"", name);
+}
+
+vdb_status vdb_store_snapshot_read(struct vdb_store *store, const char *name, struct vdb_store **out,
+                                   struct vdb_err *err)
+{
+    pthread_mutex_lock(&store->naming);
+    vdb_status status = find_snapshot(store, name, err);
+    if (status == VDB_OK) {
+        status = vdb_store_snapshot_open(store->env, store->dir, name, out, err);
+        if (status == VDB_NOT_FOUND) { /* not deleted meanwhile: naming is held */
+            status = vdb_err_wrap(err, VDB_CORRUPT, "a file is missing");
+        }
+    }
+    pthread_mutex_unlock(&store->naming);
+    return status;
 }
 
 /* ---- Restore ---- */

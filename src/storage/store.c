@@ -84,6 +84,7 @@ static struct vdb_store *store_new(struct vdb_env *env, const char *dir)
     vdb_rwlock_init(&store->lock);
     pthread_mutex_init(&store->order, NULL);
     pthread_mutex_init(&store->publishing, NULL);
+    pthread_mutex_init(&store->naming, NULL);
     store->list_end = &store->list;
     if (store->dir == NULL) {
         vdb_store_close(store, false);
@@ -204,6 +205,7 @@ void vdb_store_close(struct vdb_store *store, bool mark)
     vdb_wal_close(store->wal, mark && !vdb_store_is_follower(store));
     vdb_version_unref(store->version);
     vdb_manifest_fini(&store->manifest);
+    pthread_mutex_destroy(&store->naming);
     pthread_mutex_destroy(&store->publishing);
     pthread_mutex_destroy(&store->order);
     pthread_rwlock_destroy(&store->lock);

@@ -126,8 +126,17 @@ struct vdb_compact_result {
 vdb_status vdb_store_compact(struct vdb_store *store, const struct vdb_compact_options *options,
                              struct vdb_compact_result *result, struct vdb_err *err) VDB_MUST_CHECK;
 
+/* Memory that writes to come will need can be made ready beside them: wants says when there is some to make. */
+bool vdb_store_wants_memory(const struct vdb_store *store);
+void vdb_store_make_memory(struct vdb_store *store);
+
 /* Whether vdb_store_compact without `full` would find something to do. */
 bool vdb_store_wants_compaction(struct vdb_store *store);
+
+/* The bytes that it would read if it were called again and again until it finds nothing to do, 0 when that is now. What
+ * the first call reads is exact; segments that are still to be made count by the share of the live rows that go into
+ * them. 0, too, when memory is short. */
+uint64_t vdb_store_compaction_debt(struct vdb_store *store);
 
 /* ---- snapshot.c ---- */
 
@@ -153,6 +162,11 @@ vdb_status vdb_store_snapshot_delete(struct vdb_store *store, const char *name,
 /* Opens a snapshot of the collection in `dir` for reading: a store without a log; writes get VDB_READ_ONLY. The
  * collection itself may be open elsewhere. */
 vdb_status vdb_store_snapshot_open(struct vdb_env *env, const char *dir, const char *name, struct vdb_store **out,
+                                   struct vdb_err *err) VDB_MUST_CHECK;
+
+/* The same beside the open collection: VDB_NOT_FOUND when it has none of that name, VDB_CORRUPT when it lacks a file.
+ * Neither a checkpoint nor a deletion that runs is waited for, and a deletion takes nothing from who has it open. */
+vdb_status vdb_store_snapshot_read(struct vdb_store *store, const char *name, struct vdb_store **out,
                                    struct vdb_err *err) VDB_MUST_CHECK;
 
 /* Makes `to` (its parent exists, it does not) a collection with the content of the one in `from`, a snapshot's

@@ -10,6 +10,7 @@
  *   lock         the version, its ends and the visible sequence number as one step; write: a publication or an
  *                exchange of versions; read: a pin. Never held over a disk operation, but for pages of the id tables
  *                of segments that a publication probes.
+ *   naming       a snapshot gets or loses its name; held while one is opened, which so finds all of its files or none
  */
 #ifndef VDB_STORAGE_STORE_INTERNAL_H
 #define VDB_STORAGE_STORE_INTERNAL_H
@@ -51,8 +52,10 @@ struct vdb_store {
     struct vdb_publication *list; /* of order: logged, not yet published batches, in the log's order */
     struct vdb_publication **list_end;
     pthread_mutex_t publishing; /* one publisher at a time */
+    pthread_mutex_t naming;
     _Atomic uint64_t writes;
-    atomic_bool damaged; /* a publication met a damaged segment: no more writes; set once, after `damage` */
+    atomic_bool wants_memory; /* the memtable does */
+    atomic_bool damaged;      /* a publication met a damaged segment: no more writes; set once, after `damage` */
     struct vdb_err damage;
 
     struct vdb_wal_recovery recovery;

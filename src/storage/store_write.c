@@ -194,6 +194,9 @@ static vdb_status write_through_gate(struct vdb_store *store, const void *payloa
         vdb_memtable_discard(memtable, publication.staged);
         return status;
     }
+    if (vdb_memtable_wants_memory(memtable)) {
+        atomic_store_explicit(&store->wants_memory, true, memory_order_relaxed);
+    }
     status = wait_and_publish(store, memtable, publication.seq, err);
     if (status != VDB_OK) {
         unlist(store, &publication);
@@ -205,6 +208,22 @@ static vdb_status write_through_gate(struct vdb_store *store, const void *payloa
         *changed = publication.changed;
     }
     return vdb_store_check_damage(store, err);
+}
+
+bool vdb_store_wants_memory(const struct vdb_store *store)
+{
+    return atomic_load_explicit(&store->wants_memory, memory_order_relaxed);
+}
+
+void vdb_store_make_memory(struct vdb_store *store)
+{
+    atomic_store_explicit(&store->wants_memory, false, memory_order_relaxed);
+    pthread_rwlock_rdlock(&store->lock);
+    struct vdb_memtable *memtable = store->version->memtables[0];
+    vdb_memtable_ref(memtable);
+    pthread_rwlock_unlock(&store->lock);
+    vdb_memtable_make_memory(memtable);
+    vdb_memtable_unref(memtable);
 }
 
 vdb_status vdb_store_write(struct vdb_store *store, const void *payload, size_t bytes, uint64_t *seq,

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/convert.h"
 #include "base/mem.h"
 
 struct vdb_version *vdb_version_create(struct vdb_memtable *const *memtables, uint32_t memtable_count,
@@ -92,14 +93,21 @@ vdb_status vdb_view_id(const struct vdb_view *view, uint32_t source, uint32_t ro
     return VDB_OK;
 }
 
-vdb_status vdb_view_vector(const struct vdb_view *view, uint32_t source, uint32_t row, const float **out,
-                           struct vdb_err *err)
+vdb_status vdb_view_vector(const struct vdb_view *view, uint32_t source, uint32_t row, float *room,
+                           const float **out, struct vdb_err *err)
 {
     const struct vdb_memtable_view *memtable = vdb_view_memtable(view, source);
     if (memtable == NULL) {
+        struct vdb_segment *segment = vdb_view_segment(view, source);
+        const vdb_element element = vdb_segment_element(segment);
         const void *vector;
-        VDB_TRY(vdb_segment_vector(vdb_view_segment(view, source), row, &vector, err));
+        VDB_TRY(vdb_segment_vector(segment, row, &vector, err));
         *out = vector;
+        if (element != VDB_ELEMENT_F32) {
+            assert(room != NULL);
+            vdb_convert_widen(element, vector, vdb_segment_dimension(segment), room);
+            *out = room;
+        }
         return VDB_OK;
     }
     *out = vdb_slot_vector(memtable, row);

@@ -71,8 +71,10 @@ bool vdb_view_sees_all(const struct vdb_view *view, uint32_t source);
 /* A row's id, its text borrowed from the view; VDB_CORRUPT when the segment's bytes are damaged. */
 vdb_status vdb_view_id(const struct vdb_view *view, uint32_t source, uint32_t row, struct vdb_id *out,
                        struct vdb_err *err) VDB_MUST_CHECK;
-vdb_status vdb_view_vector(const struct vdb_view *view, uint32_t source, uint32_t row, const float **out,
-                           struct vdb_err *err) VDB_MUST_CHECK;
+/* A row's vector as floats: where it lies, or, of a segment of another element than f32, widened into `room` (of
+ * dimension floats; NULL is allowed when the schema's element is f32). */
+vdb_status vdb_view_vector(const struct vdb_view *view, uint32_t source, uint32_t row, float *room,
+                           const float **out, struct vdb_err *err) VDB_MUST_CHECK;
 
 /* Reads metadata of rows of one source, in order at best. What it gives is valid until the next read or fini. */
 struct vdb_view_meta {

@@ -7,6 +7,7 @@ import json
 import signal
 import socket
 import subprocess
+import threading
 import urllib.request
 
 import numpy as np
@@ -54,6 +55,70 @@ def test_life_of_a_collection(client):
 def test_info_counts(docs):
     info = docs.get_collection("docs")
     assert info.count == 4 and info.last_seq > 0 and info.memory_bytes > 0 and info.log_bytes > 0
+
+
+# ---- Snapshots ---------------------------------------------------------------------------------------------
+
+
+def test_snapshots(docs):
+    made = docs.create_snapshot("docs", "before")
+    assert made.name == "before" and made.points == 4 and made.bytes > 0
+    assert docs.list_snapshots("docs") == [made]
+    with pytest.raises(vecdb.AlreadyExists, match="before"):
+        docs.create_snapshot("docs", "before")
+    docs.delete("docs", [1, 2])
+    docs.upsert("docs", [{"id": "vier", "vector": [9.0, 9.0], "metadata": {"lang": "fr"}}])
+    nearest = docs.search("docs", [0, 0], limit=4, with_vector=True, snapshot="before")
+    assert [hit.id for hit in nearest] == [1, 2, "three", "vier"] and nearest[3].score == 5.0
+    assert [hit.id for hit in docs.search("docs", [0, 0])] == ["three", "vier"]
+    english = {"field": "lang", "op": "==", "value": "en"}
+    assert docs.count("docs", snapshot="before") == 4 and docs.count("docs") == 2
+    assert docs.count("docs", english, snapshot="before") == 2 and docs.count("docs", english) == 1
+    points = docs.get("docs", ["vier", 1], snapshot="before")
+    assert [point.id for point in points] == ["vier", 1] and points[0].vector.tolist() == [3.0, 4.0]
+    assert points[1].metadata["year"] == 1999
+    docs.delete_snapshot("docs", "before")
+    for call in (lambda: docs.count("docs", snapshot="before"), lambda: docs.get("docs", [1], snapshot="before"),
+                 lambda: docs.search("docs", [0, 0], snapshot="before"),
+                 lambda: docs.delete_snapshot("docs", "before")):
+        with pytest.raises(vecdb.NotFound, match='snapshot "before"'):
+            call()
+    assert docs.list_snapshots("docs") == []
+
+
+def test_reading_at_a_snapshot_while_others_write(client):
+    client.create_collection(name="docs", dimension=4, metric="l2")
+    rows = np.random.default_rng(7).standard_normal((500, 4)).astype(np.float32)
+    client.upsert("docs", ids=range(500), array=rows)
+    client.create_snapshot("docs", "then")
+    wanted = [hit.id for hit in client.search("docs", rows[3], limit=20)]
+    stop = threading.Event()
+    failures = []
+
+    def write():
+        while not stop.is_set():
+            client.upsert("docs", ids=range(500), array=np.zeros((500, 4)))
+            client.delete("docs", range(0, 500, 2))
+
+    def read():
+        try:
+            for _ in range(40):
+                assert [hit.id for hit in client.search("docs", rows[3], limit=20, snapshot="then")] == wanted
+                points = client.get("docs", range(500), snapshot="then")
+                assert np.array_equal(np.stack([point.vector for point in points]), rows)
+                assert client.count("docs", snapshot="then") == 500
+        except Exception as error:
+            failures.append(error)
+
+    writer = threading.Thread(target=write)
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for thread in [writer, *readers]:
+        thread.start()
+    for thread in readers:
+        thread.join()
+    stop.set()
+    writer.join()
+    assert failures == []
 
 
 # ---- Writes and reads --------------------------------------------------------------------------------------

@@ -116,9 +116,10 @@ def test_collections(server: Server) -> None:
                      {"name": "docs", "dimension": 3, "metric": "dot", "index_config": {"type": "flat"}}), 201)
     assert created["name"] == "docs" and created["dimension"] == 3 and created["metric"] == "dot"
     assert created["index_config"] == {"type": "flat"} and created["count"] == 0
-    assert set(created) == {"name", "dimension", "metric", "index_config", "count", "last_seq", "memory_bytes",
+    assert created["element"] == "f32"
+    assert set(created) == {"name", "dimension", "metric", "element", "index_config", "count", "last_seq", "memory_bytes",
                             "log_bytes", "segments", "segment_rows", "segment_dead", "segment_bytes",
-                            "checkpoint_seq"}
+                            "segment_live_bytes", "compaction_debt_bytes", "checkpoint_seq"}
     default = ok(ask(server, "POST", "/v1/collections", {"name": "A.b-c_9", "dimension": 65536}), 201)
     assert default["metric"] == "cosine" and default["index_config"] == {"type": "flat"}
     assert ok(ask(server, "GET", "/v1/collections/docs")) == created
@@ -223,6 +224,15 @@ def test_process_routes(docs: Server) -> None:
     assert values["vecdb_collections"] == 1 and values["vecdb_points"] == 2 and values["vecdb_ready"] == 1
     assert values["vecdb_writes_total"] >= 1 and values["vecdb_wal_syncs_total"] >= 1
     assert values["vecdb_space_amplification"] == 1 and values["vecdb_compaction_debt_bytes"] == 0
+    assert values["vecdb_io_write_bytes_total"] >= values["vecdb_io_synced_bytes_total"] > 0
+    assert values["vecdb_io_writes_total"] >= values["vecdb_wal_syncs_total"] and values["vecdb_io_failures_total"] == 0
+    for target in ("file", "directory"):
+        buckets = [(float(name.split('le="')[1][:-2].replace("+Inf", "inf")), value) for name, value in values.items()
+                   if name.startswith('vecdb_sync_seconds_bucket{target="%s"' % target)]
+        assert buckets == sorted(buckets) and [count for _, count in buckets] == sorted(count for _, count in buckets)
+        assert len(buckets) == 26 and buckets[-1][1] == values['vecdb_sync_seconds_count{target="%s"}' % target] > 0
+        assert values['vecdb_sync_seconds_sum{target="%s"}' % target] > 0
+    assert values['vecdb_sync_seconds_count{target="file"}'] >= values["vecdb_wal_syncs_total"]
     assert values["vecdb_log_bytes"] > 0 and values["process_resident_memory_bytes"] > 1 << 20
     assert values["process_start_time_seconds"] > 1.6e9
     assert values['vecdb_http_requests_total{method="POST",route="/v1/collections",status="201"}'] == 1
@@ -270,9 +280,10 @@ def documented() -> dict[str, set[tuple[str, str]]]:
 
 def test_documented_routes_are_served(docs: Server) -> None:
     found = documented()
-    assert found["docs/api.md"] == found["proto/openapi.yaml"] and len(found["docs/api.md"]) == 16
+    assert found["docs/api.md"] == found["proto/openapi.yaml"] and len(found["docs/api.md"]) == 19
+    assert ask(docs, "POST", "/v1/collections/docs/snapshots", {"name": "before"}).status == 201
     for method, path in sorted(found["docs/api.md"], key=lambda route: route[0] != "GET"):
-        concrete = path.replace("{name}", "docs").replace("{id}", "1")
+        concrete = path.replace("{name}", "docs").replace("{id}", "1").replace("{snapshot}", "before")
         if (method, path) != ("DELETE", "/v1/collections/{name}"):
             answer = ask(docs, method, concrete)
             assert answer.status not in (404, 405, 501), (method, path, answer)
@@ -344,6 +355,9 @@ BAD_BODIES = [
     ("/v1/collections", {"name": "x", "dimension": 0}, 400, "invalid", ["dimension", "0", "65536"]),
     ("/v1/collections", {"name": "x", "dimension": 65537}, 400, "invalid", ["dimension", "65537", "65536"]),
     ("/v1/collections", {"name": "x", "dimension": 2, "metric": "hamming"}, 400, "invalid", ["metric", "hamming"]),
+    ("/v1/collections", {"name": "x", "dimension": 2, "element": "bit"}, 400, "invalid",
+     ['element: "bit" is none of f32, f16, u8, i8']),
+    ("/v1/collections", {"name": "x", "dimension": 2, "element": 2}, 400, "invalid", ["element"]),
     ("/v1/collections", {"name": "x", "dimension": 2, "shards": 2}, 400, "invalid", ["shards"]),
     *[("/v1/collections", {"name": name, "dimension": 2}, 400, "invalid", ["name"])
       for name in ["", ".x", "-x", "a/b", "../../etc", "a b", "ü", "a\u0000b", "x" * 65]],
@@ -352,6 +366,14 @@ BAD_BODIES = [
     ("/v1/collections/none/search", {"vector": [1]}, 404, "not_found", ["none"]),
     ("/v1/collections/none/count", {}, 404, "not_found", ["none"]),
     ("/v1/collections/none/points/get", {"ids": [1]}, 404, "not_found", ["none"]),
+    (SEARCH, {"vector": [1, 2], "snapshot": "gone"}, 404, "not_found", ["docs", 'snapshot "gone"']),
+    (POINTS + "/get", {"ids": [1], "snapshot": "gone"}, 404, "not_found", ["docs", 'snapshot "gone"']),
+    ("/v1/collections/docs/count", {"snapshot": "gone"}, 404, "not_found", ["docs", 'snapshot "gone"']),
+    ("/v1/collections/docs/count", {"snapshot": "../.."}, 400, "invalid", ["../..", "illegal character"]),
+    ("/v1/collections/docs/count", {"snapshot": 7}, 400, "invalid", ["snapshot"]),
+    ("/v1/collections/none/snapshots", {"name": "x"}, 404, "not_found", ["none"]),
+    ("/v1/collections/docs/snapshots", {"name": "a/b"}, 400, "invalid", ["a/b"]),
+    ("/v1/collections/docs/snapshots", {}, 400, "invalid", ["name: missing"]),
     ("/v1/collections/none/points/delete", {"ids": [1]}, 404, "not_found", ["none"]),
     ("/v1/collections", {"name": "docs", "dimension": 2}, 409, "exists", ["docs"]),
     # 413: one past each limit

@@ -32,7 +32,7 @@ int main(int argc, char **argv)
     const float near[3] = {1.0f, 2.0f, 3.0f};
     const float far[3] = {9.0f, 9.0f, 9.0f};
     const char *version = VERSION_TEXT(VECDB_VERSION_MAJOR, VECDB_VERSION_MINOR, VECDB_VERSION_PATCH);
-    vecdb_collection_config config = {"docs", 3, VECDB_L2, NULL};
+    vecdb_collection_config config = {.name = "docs", .dimension = 3, .metric = VECDB_L2};
     vecdb_point points[2];
     vecdb_search_request request;
     vecdb_result *result = NULL;

@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import time
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -106,13 +107,14 @@ def test_the_transcript(tmp_path):
     before = asked("stats", "--path", path)
     assert before["points"] == points - deleted and before["dead_rows"] == deleted
     assert before["compaction_due"] and before["space_amplification"] == pytest.approx(1 / 0.66, rel=0.01)
+    assert before["compaction_debt_bytes"] == sum(s["vector_bytes"] + s["metadata_bytes"] for s in before["segments"])
 
     out = done("compact", "--path", path)
     assert number(out, "dead rows dropped") == deleted
     assert re.search(r"^  reclaimed +\S+ [kM]B \(\d+\.\d%\)$", out, re.MULTILINE)
     after = asked("stats", "--path", path)
     assert after["points"] == points - deleted and after["dead_rows"] == 0 and len(after["segments"]) == 1
-    assert after["space_amplification"] == 1
+    assert after["space_amplification"] == 1 and after["compaction_debt_bytes"] == 0
     assert after["disk"]["total"]["bytes"] < 0.75 * before["disk"]["total"]["bytes"]
     assert after["disk"]["snapshots"]["bytes"] == before["disk"]["snapshots"]["bytes"]
 
@@ -261,6 +263,11 @@ def test_json_has_what_the_text_has(tmp_path):
     stats = asked("stats", "--path", path)
     assert stats["points"] == 300 and stats["dimension"] == 8 and stats["metric"] == "l2" and stats["segments"] == []
     assert stats["disk"]["log"]["files"] == 1 and stats["disk"]["log"]["bytes"] > 300 * 32
+    opening = stats["opening"]
+    assert opening["read_bytes"] >= stats["recovered_bytes"] > 300 * 32 and opening["mapped_reads"] == 0
+    assert opening["failures"] == 0 and opening["synced_bytes"] <= opening["write_bytes"]
+    assert opening["dir_syncs"]["count"] >= 1
+    assert 0 < opening["dir_syncs"]["p50_seconds"] <= opening["dir_syncs"]["p99_seconds"]
     done("compact", "--path", path)
     stats = asked("stats", "--path", path)
     assert [s["rows"] for s in stats["segments"]] == [300] and stats["checkpoint_seq"] == stats["last_seq"] >= 3
@@ -268,6 +275,9 @@ def test_json_has_what_the_text_has(tmp_path):
     assert stats["disk"]["total"]["bytes"] == on_disk
     out = done("stats", "--path", path)
     assert number(out, "points") == 300 and number(out, "sequence number") == stats["last_seq"]
+    assert stats["opening"]["mapped_reads"] > 0
+    assert number(out, "compaction debt") == 0 and re.search(r"^  read through maps +[1-9]", out, re.MULTILINE)
+    assert re.search(r"^  syncs of directories +\d+ \(p50 <= ", out, re.MULTILINE)
     assert re.search(r"^  total +\d+ +[\d,]+$", out, re.MULTILINE)
     answer = asked("recover", "--path", path)
     assert answer["segments_scanned"] == 1 and answer["entries_found"] == answer["entries_replayed"] == 0
@@ -280,13 +290,54 @@ def test_bench(tmp_path):
     for key in ["insert_single", "insert_batch", "read_sequential", "read_random"]:
         assert 0 < answer[key]["p50_seconds"] <= answer[key]["p99_seconds"]
         assert answer[key]["points_per_second"] > 0
+    for key, operations in [("insert_single", 20), ("insert_batch", 20)]:
+        io = answer[key + "_io"]
+        assert io["syncs"] == operations <= io["writes"]  # and zeros ahead of the log, now and then
+        assert io["write_bytes"] > operations * 64
+        assert 0 < io["sync_p50_seconds"] <= io["sync_p99_seconds"]
     assert answer["recovery"]["points"] == 2020 and answer["recovery"]["seconds"] > 0
     assert answer["compaction"]["space_amplification"] <= 1.05
+    opened = answer["open_and_first_read"]  # of the same points: a checkpoint leaves nothing to replay
+    assert opened["from_log"]["batches"] == 40 and opened["after_checkpoint"]["batches"] == 0
+    assert opened["from_log"]["log_bytes"] > 2020 * 64 > opened["after_checkpoint"]["log_bytes"]
+    assert 0 < opened["after_checkpoint"]["seconds"] == answer["open_and_first_read_seconds"]
+    assert opened["from_log"]["seconds"] >= answer["recovery"]["seconds"]
     out = done("bench", "--path", path, "--count", 1000, "--dim", 16, "--singles", 10, "--reads", 10, "--keep")
     assert "insert, one point" in out and "per million points" in out
+    assert re.search(r"^  syncs, one point +10, p50 <= \S+ \S+, p99 <= ", out, re.MULTILINE)
     assert asked("stats", "--path", path)["points"] == 1010 - 334
     refused(storage("bench", "--path", path), "is there", "directory of its own")
     assert asked("verify", "--path", path)["ok"]  # it was not touched
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_bench_plot(tmp_path):
+    path, plot = tmp_path / "bench", tmp_path / "latency.svg"
+    plot.write_text("x" * 100000)  # of an earlier run: replaced whole
+    out = done("bench", "--path", path, "--count", 1000, "--dim", 16, "--singles", 10, "--reads", 50, "--plot", plot)
+    assert "from the log alone" in out and "after a checkpoint" in out
+    root = ElementTree.parse(plot).getroot()
+    assert root.tag == SVG + "svg" and root.get("viewBox") == "0 0 920 480"
+    texts = [text.text for text in root.iter(SVG + "text")]
+    for wanted in ["Latency of storage operations", "time of one operation, until it is on disk or answered",
+                   "share of operations that took at most so long", "0%", "100%", "1,000 points, dimension 16, "
+                   "batches of 100; one writer, every write synced"]:
+        assert wanted in texts
+    assert any(re.fullmatch(r"10*( us| ms)", text) for text in texts)
+    curves = list(root.iter(SVG + "polyline"))
+    assert [curve[0].text for curve in curves] == ["insert, one point", "insert, a batch", "read by id, in order",
+                                                   "read by id, random"]
+    for curve, count in zip(curves, [10, 10, 50, 50]):
+        points = [tuple(map(float, point.split(","))) for point in curve.get("points").split()]
+        assert len(points) == count
+        assert points == sorted(points, key=lambda point: (point[0], -point[1]))  # slower, and more of them
+        assert points[-1][1] == 70.0  # all of them: the frame's upper edge
+    assert "prefers-color-scheme: dark" in root.find(SVG + "style").text
+    refused(storage("bench", "--path", path, "--plot", tmp_path / "none" / "f.svg"), "--plot", "f.svg")
+    refused(storage("bench", "--path", path, "--plot", tmp_path), "--plot", "directory", code=1)
+    assert not path.exists()  # refused before anything was measured
 
 
 def test_bad_input(tmp_path):

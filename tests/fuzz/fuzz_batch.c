@@ -77,7 +77,8 @@ static void check_memtable(const uint8_t *data, size_t bytes, uint32_t dimension
         struct vdb_memtable_view view;
         uint32_t slot;
         vdb_memtable_publish(memtable, staged, 1, NULL, NULL);
-        vdb_memtable_find(memtable, &last->id, 1, &view, &slot);
+        vdb_memtable_pin(memtable, &view);
+        vdb_memtable_look(memtable, &view, &last->id, 1, &slot);
         REQUIRE((slot != VDB_SLOT_NONE) == (last->kind == VDB_OP_UPSERT));
         if (slot != VDB_SLOT_NONE) {
             REQUIRE(vdb_id_equal(&vdb_slot_row(&view, slot)->id, &last->id));

@@ -50,12 +50,13 @@ static void fuzz_upsert(const struct vdb_body *body, struct vdb_err *err)
     }
 }
 
-static void fuzz_ids(const struct vdb_body *body, struct vdb_err *err, bool with_shape)
+static void fuzz_ids(const struct vdb_body *body, struct vdb_err *err, bool to_read)
 {
     struct vdb_body_ids ids;
-    if (vdb_body_parse_ids(body, with_shape, &ids, err) != VDB_OK) {
+    if (vdb_body_parse_ids(body, to_read, &ids, err) != VDB_OK) {
         return;
     }
+    must(to_read || ids.snapshot == NULL);
     must(ids.count >= 1 && ids.count <= VDB_LIMIT_BATCH_POINTS_MAX);
     for (size_t i = 0; i < ids.count; i++) {
         check_id(&ids.ids[i]);
@@ -107,7 +108,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     }
     struct vdb_arena arena;
     struct vdb_err err = {VDB_OK, ""};
-    struct vdb_str filter;
+    struct vdb_body_count count;
     vdb_arena_init(&arena, 4096);
     /* '0' to '7' choose the body at dimension 3, '(' to '/' at 2. */
     struct vdb_body body = {(const char *)data + 1, bytes - 1, "docs", 1 + data[0] / 8 % 4, &arena};
@@ -129,8 +130,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         fuzz_create(&body, &err);
         break;
     case 6:
-        if (vdb_body_parse_count(&body, &filter, &err) == VDB_OK) {
-            must(filter.data == NULL || filter.bytes > 0);
+        if (vdb_body_parse_count(&body, &count, &err) == VDB_OK) {
+            must(count.filter.data == NULL || count.filter.bytes > 0);
         }
         break;
     default:

@@ -1,22 +1,25 @@
 // floor: storage env
 /* fuzz_segment.c: a good segment, one of whose three files has edits (block_edits.h), with its checksums as they were
- * or, mostly, set right. Input: u8 (bits 0-1 the file, bit 2 the shape of ids, bit 3 leaves the checksums), edits.
+ * or, mostly, set right. Input: u8 (bits 0-1 the file, bit 2 the shape of ids, bit 3 leaves the checksums, bits 4-5 the
+ * element), edits.
  *
  * Every read is good or refused; where verify finds nothing, every read is good and every id leads to its row. */
 #include "block_edits.h"
 
+#include "base/convert.h"
 #include "base/mem.h"
 #include "env/env_memory.h"
 #include "storage/segment.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
-enum { ROWS = 30, DIMENSION = 3, SHAPES = 2, FILES = 3 };
+enum { ROWS = 30, DIMENSION = 3, SHAPES = 2, ELEMENTS = 4, FILES = 3 };
 
 static const uint8_t uuid[VDB_UUID_BYTES] = "0123456789abcde";
-static const struct vdb_schema schema = {.name = "fuzz", .dimension = DIMENSION, .index = "flat"};
+static const vdb_element elements[ELEMENTS] = {VDB_ELEMENT_F32, VDB_ELEMENT_F16, VDB_ELEMENT_U8, VDB_ELEMENT_I8};
 
 struct base {
+    struct vdb_schema schema;
     struct vdb_segment_info info;
     char names[FILES][VDB_SEGMENT_NAME_BYTES];
     uint8_t *images[FILES];
@@ -51,7 +54,7 @@ static struct vdb_str metadata_of(uint32_t i, uint8_t *buffer)
     return bytes > 0 ? (struct vdb_str){(const char *)buffer, bytes} : vdb_str_of("{}");
 }
 
-static void make_base(struct base *base, bool texts)
+static void make_base(struct base *base, bool texts, vdb_element element)
 {
     struct vdb_env *env = fresh_env();
     struct vdb_segment_writer *writer;
@@ -59,16 +62,20 @@ static void make_base(struct base *base, bool texts)
     struct vdb_err err = {0};
     uint8_t *buffer = malloc(40000);
     REQUIRE(buffer != NULL);
-    REQUIRE(vdb_segment_writer_create(env, "d", uuid, 1, &schema, &writer, &err) == VDB_OK);
+    base->schema = (struct vdb_schema){
+        .name = "fuzz", .dimension = DIMENSION, .element = element, .index = "flat"};
+    REQUIRE(vdb_segment_writer_create(env, "d", uuid, 1, &base->schema, &writer, &err) == VDB_OK);
     for (uint32_t i = 0; i < ROWS; i++) {
         char text[32];
         struct vdb_id id = id_of(i, texts, text);
-        const float vector[DIMENSION] = {(float)i, 1, 2};
+        const float floats[DIMENSION] = {(float)i, 1, 2};
+        float vector[DIMENSION]; /* room for any element */
+        vdb_convert_narrow(element, floats, DIMENSION, vector);
         REQUIRE(vdb_segment_writer_add(writer, &id, i + 1, vector, metadata_of(i, buffer), &err) == VDB_OK);
     }
     REQUIRE(vdb_segment_writer_finish(writer, &base->info, &err) == VDB_OK);
     vdb_segment_writer_destroy(writer);
-    REQUIRE(vdb_segment_open(env, "d", uuid, &schema, &base->info, &segment, &err) == VDB_OK);
+    REQUIRE(vdb_segment_open(env, "d", uuid, &base->schema, &base->info, &segment, &err) == VDB_OK);
     for (uint32_t i = 0; i < ROWS; i += 5) {
         vdb_segment_end(segment, i, 100);
     }
@@ -149,18 +156,18 @@ static bool read_all(struct vdb_segment *segment, bool texts)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-    static struct base bases[SHAPES];
+    static struct base bases[ELEMENTS][SHAPES];
     static bool made;
-    if (!made) {
-        made = true;
-        make_base(&bases[0], false);
-        make_base(&bases[1], true);
+    for (int e = 0; e < ELEMENTS && !made; e++) {
+        make_base(&bases[e][0], false, elements[e]);
+        make_base(&bases[e][1], true, elements[e]);
     }
+    made = true;
     if (bytes < 1) {
         return 0;
     }
     const bool texts = (data[0] & 4) != 0;
-    const struct base *base = &bases[texts];
+    const struct base *base = &bases[data[0] >> 4 & 3][texts];
     const int edited_file = (data[0] & 3) % FILES;
     struct vdb_segment_info info = base->info;
     struct vdb_segment *segment;
@@ -175,7 +182,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         bool edited = f == edited_file;
         put(env, base->names[f], edited ? file.data : base->images[f], edited ? file.bytes : base->bytes[f]);
     }
-    vdb_status status = vdb_segment_open(env, "d", uuid, &schema, &info, &segment, &err);
+    vdb_status status = vdb_segment_open(env, "d", uuid, &base->schema, &info, &segment, &err);
     if (status == VDB_OK) {
         const void *vectors;
         uint64_t read = 0;

@@ -75,7 +75,7 @@ static void check_image(const uint8_t *image, size_t bytes)
         content_end--;
     }
     REQUIRE((scan.end == VDB_WAL_END_CLEAN) == (scan.valid_bytes == content_end));
-    REQUIRE(scan.end == VDB_WAL_END_CLEAN || scan.valid_bytes + scan.tail_bytes >= content_end);
+    REQUIRE(scan.end != VDB_WAL_END_TORN || scan.valid_bytes + scan.tail_bytes >= content_end);
     REQUIRE(scan.valid_bytes + scan.tail_bytes <= bytes);
     REQUIRE(scan.end == VDB_WAL_END_CLEAN || scan.reason[0] != '\0');
     REQUIRE(scan.end != VDB_WAL_END_DAMAGED || scan.proof_offset >= scan.valid_bytes);

@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""Prints expected.txt: what make_golden.c has written after step 2, worked out a second time and without VecDB.
+"""Prints expected.txt: what make_golden.c has written after step 2, worked out a second time and without VecDB; with
+the argument "elements" expected-elements.txt: after step 5.
 
 Metadata is in the compact form that VecDB stores: no white space, numbers as they came.
 """
+
+import sys
 
 
 def vector(dimension: int, salt: int) -> str:
@@ -30,5 +33,15 @@ def main() -> None:
         print(f'"{name}"' if isinstance(name, str) else name, vector(5, salt), metadata)
 
 
+def elements() -> None:
+    for name, scale, lowest in (("f16", 4, -40), ("i8", 1, -128), ("u8", 1, 0)):
+        print(f"collection {name} dimension 3 metric l2 index flat")
+        for n in [*range(20), 50]:
+            salt = 100 + n if n % 4 == 1 and n < 20 else n
+            if n % 4 != 2 or n == 50:
+                values = ((lowest + (salt * 31 + d * 85) % 256) / scale for d in range(3))
+                print(n, "[" + " ".join(f"{value:.2f}" for value in values) + "]", f'{{"salt":{salt}}}')
+
+
 if __name__ == "__main__":
-    main()
+    elements() if sys.argv[1:] == ["elements"] else main()

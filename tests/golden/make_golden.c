@@ -4,9 +4,12 @@
  *     make_golden DIR 1    a new database: two collections, the first half of the batches, closed
  *     make_golden DIR 2    the second half, closed
  *     make_golden DIR 3    two more batches, then the process ends without closing: the log has no mark
+ *     make_golden DIR 4    another database: a collection for each element but f32, closed (from format 2 on)
+ *     make_golden DIR 5    some of its points overwritten, deleted, added, closed
  *
  * After step 2 the content is expected.txt; step 3 adds points "late" and "last" to the collection "texts". Vectors
- * are small multiples of 1/4: exact in every format. */
+ * are small multiples of 1/4: exact in every format. After step 5 the content is expected-elements.txt. */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +32,7 @@ static void check(vecdb_status status, const vecdb_error *err, const char *what)
 static void create(const char *name, uint32_t dimension, vecdb_metric metric)
 {
     vecdb_error err;
-    vecdb_collection_config config = {name, dimension, metric, NULL};
+    vecdb_collection_config config = {.name = name, .dimension = dimension, .metric = metric};
     check(vecdb_create_collection(db, &config, &err), &err, name);
 }
 
@@ -92,6 +95,61 @@ static void second_half(void)
     put("texts", text("again"), TEXTS_DIMENSION, 9, "{\"back\": true}");
 }
 
+#if VECDB_VERSION_MAJOR > 0 || VECDB_VERSION_MINOR >= 2
+static const struct {
+    const char *name;
+    vecdb_element element;
+    int scale; /* whole numbers, times 1 / scale */
+    int lowest;
+} kinds[] = {{"f16", VECDB_F16, 4, -40}, {"i8", VECDB_I8, 1, -128}, {"u8", VECDB_U8, 1, 0}};
+
+static void put_kind(size_t k, int n, int salt)
+{
+    vecdb_error err;
+    char metadata[32];
+    float vector[NUMBERS_DIMENSION];
+    for (int d = 0; d < NUMBERS_DIMENSION; d++) {
+        vector[d] = (float)(kinds[k].lowest + (salt * 31 + d * 85) % 256) / (float)kinds[k].scale;
+    }
+    snprintf(metadata, sizeof metadata, "{\"salt\":%d}", salt);
+    vecdb_point point = {vecdb_id_number((uint64_t)n), vector, NUMBERS_DIMENSION, metadata, strlen(metadata)};
+    check(vecdb_upsert(db, kinds[k].name, &point, 1, NULL, &err), &err, kinds[k].name);
+}
+
+static void elements(bool second)
+{
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+        vecdb_error err;
+        vecdb_collection_config config = {.name = kinds[k].name,
+                                          .dimension = NUMBERS_DIMENSION,
+                                          .metric = VECDB_L2,
+                                          .element = kinds[k].element};
+        if (!second) {
+            check(vecdb_create_collection(db, &config, &err), &err, kinds[k].name);
+        }
+        for (int n = 0; n < 20; n++) {
+            if (!second) {
+                put_kind(k, n, n);
+            } else if (n % 4 == 1) {
+                put_kind(k, n, 100 + n);
+            } else if (n % 4 == 2) {
+                drop_id(kinds[k].name, vecdb_id_number((uint64_t)n));
+            }
+        }
+        if (second) {
+            put_kind(k, 50, 50);
+        }
+    }
+}
+#else
+static void elements(bool second)
+{
+    (void)second;
+    fprintf(stderr, "this version has no elements but f32\n");
+    exit(1);
+}
+#endif
+
 int main(int argc, char **argv)
 {
     vecdb_error err;
@@ -106,6 +164,12 @@ int main(int argc, char **argv)
         break;
     case 2:
         second_half();
+        break;
+    case 4:
+        elements(false);
+        break;
+    case 5:
+        elements(true);
         break;
     default:
         put("texts", text("late"), TEXTS_DIMENSION, 10, "{\"late\": 1}");

@@ -306,6 +306,7 @@ def test_bad_arrays(fake, client, arguments, kind, says):
         (lambda c: c.create_collection(5, 3), TypeError, "name"),
         (lambda c: c.create_collection("x", 3, None), TypeError, "metric"),
         (lambda c: c.create_collection("x", 3, index_config=[]), TypeError, "index_config"),
+        (lambda c: c.create_collection("x", 3, element=3), TypeError, "element"),
         (lambda c: c.delete_collection(""), ValueError, "name: empty"),
     ],
 )

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 import vecdb
-from vecdb import CollectionInfo, Explain, Point, SearchHit, ServerVersion, WriteResult, wire
+from vecdb import CollectionInfo, Explain, Point, SearchHit, ServerVersion, Snapshot, WriteResult, wire
 
 INFO = {
     "name": "docs",
@@ -37,6 +37,7 @@ def test_create_collection(fake, client):
     fake.answer = (201, INFO)
     info = client.create_collection(name="docs", dimension=2, metric="l2", index_config={"type": "flat"})
     assert info == CollectionInfo("docs", 2, "l2", {"type": "flat"}, 3, 9, 100, 200)
+    assert info.segment_live_bytes == 0 and info.compaction_debt_bytes == 0  # an older server tells nothing of it
     assert (fake.last.method, fake.last.path) == ("POST", "/v1/collections")
     assert fake.last.json == {"name": "docs", "dimension": 2, "metric": "l2", "index_config": {"type": "flat"}}
     assert fake.last.headers["Content-Type"] == "application/json"
@@ -46,6 +47,14 @@ def test_create_collection_defaults(fake, client):
     fake.answer = (201, INFO)
     client.create_collection("docs", np.int64(2))
     assert fake.last.json == {"name": "docs", "dimension": 2, "metric": "cosine"}
+
+
+def test_create_collection_of_an_element(fake, client):
+    fake.answer = (201, {**INFO, "element": "u8"})
+    assert client.create_collection("docs", 2, "l2", element="u8").element == "u8"
+    assert fake.last.json == {"name": "docs", "dimension": 2, "metric": "l2", "element": "u8"}
+    fake.answer = (201, INFO)  # of a server that knows no other
+    assert client.create_collection("docs", 2, "l2").element == "f32"
 
 
 def test_collection_routes(fake, client):
@@ -225,6 +234,45 @@ def test_search(fake, client):
     assert floats(sent.pop("vector")).tolist() == [1, 2]
     assert sent == {"k": 5, "filter": condition, "with_vector": True, "with_metadata": True,
                     "vector_encoding": "base64", "explain": True}  # fmt: skip
+
+
+SNAPSHOT = {"name": "before", "seq": 9, "created_us": 1700000000000000, "points": 3, "bytes": 4096}
+
+
+def test_snapshots(fake, client):
+    fake.answer = (201, SNAPSHOT)
+    assert client.create_snapshot("docs", "before") == Snapshot("before", 9, 1700000000000000, 3, 4096)
+    assert (fake.last.method, fake.last.path) == ("POST", "/v1/collections/docs/snapshots")
+    assert fake.last.json == {"name": "before"}
+    fake.answer = (200, {"snapshots": [SNAPSHOT]})
+    assert [snapshot.name for snapshot in client.list_snapshots("docs")] == ["before"]
+    assert (fake.last.method, fake.last.path) == ("GET", "/v1/collections/docs/snapshots")
+    fake.answer = (200, {"deleted": True})
+    assert client.delete_snapshot("docs", "a/b") is None
+    assert (fake.last.method, fake.last.path) == ("DELETE", "/v1/collections/docs/snapshots/a%2Fb")
+    for name in ("", "..", 7):
+        with pytest.raises((ValueError, TypeError), match="name"):
+            client.delete_snapshot("docs", name)
+
+
+def test_reads_at_a_snapshot(fake, client):
+    fake.answer = (200, {"results": []})
+    client.search("docs", [1, 2], snapshot="before")
+    assert fake.last.json["snapshot"] == "before"
+    client.search("docs", [1, 2])
+    assert "snapshot" not in fake.last.json
+    fake.answer = (200, {"points": []})
+    client.get("docs", [1], snapshot="before")
+    assert fake.last.json["snapshot"] == "before"
+    client.get("docs", [1])
+    assert "snapshot" not in fake.last.json
+    fake.answer = (200, {"count": 3})
+    assert client.count("docs", snapshot="before") == 3
+    assert (fake.last.method, fake.last.json) == ("POST", {"snapshot": "before"})
+    client.count("docs", {"field": "a", "op": "exists"}, snapshot="before")
+    assert fake.last.json == {"filter": {"field": "a", "op": "exists"}, "snapshot": "before"}
+    with pytest.raises(TypeError, match="snapshot"):
+        client.search("docs", [1, 2], snapshot=3)
 
 
 def test_results_do_not_change(fake, client):

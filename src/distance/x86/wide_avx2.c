@@ -89,9 +89,38 @@ static void dot_many(const float *query, const void *rows, size_t stride_bytes, 
     }
 }
 
+/* Eight at a time; what is left over, and other elements, go the common way. */
+static void load(vdb_element element, const void *vector, size_t dimension, float *out)
+{
+    const char *in = vector;
+    size_t i = 0;
+    switch (element) {
+    case VDB_ELEMENT_F16:
+        for (; i + 8 <= dimension; i += 8) {
+            _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128((const void *)(in + 2 * i))));
+        }
+        break;
+    case VDB_ELEMENT_U8:
+        for (; i + 8 <= dimension; i += 8) {
+            __m256i whole = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)(in + i)));
+            _mm256_storeu_ps(out + i, _mm256_cvtepi32_ps(whole));
+        }
+        break;
+    case VDB_ELEMENT_I8:
+        for (; i + 8 <= dimension; i += 8) {
+            __m256i whole = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)(in + i)));
+            _mm256_storeu_ps(out + i, _mm256_cvtepi32_ps(whole));
+        }
+        break;
+    default:
+        break;
+    }
+    vdb_wide_load(element, in + i * vdb_element_bytes(element), dimension - i, out + i);
+}
+
 void vdb_wide_avx2(struct vdb_wide *table)
 {
-    *table = (struct vdb_wide){.l2 = l2, .dot = dot, .l1 = l1, .dot_many = dot_many};
+    *table = (struct vdb_wide){.l2 = l2, .dot = dot, .l1 = l1, .dot_many = dot_many, .load = load};
 }
 
 #endif

@@ -86,9 +86,38 @@ static void dot_many(const float *query, const void *rows, size_t stride_bytes, 
     }
 }
 
+/* Sixteen at a time; what is left over, and other elements, go the common way. */
+static void load(vdb_element element, const void *vector, size_t dimension, float *out)
+{
+    const char *in = vector;
+    size_t i = 0;
+    switch (element) {
+    case VDB_ELEMENT_F16:
+        for (; i + 16 <= dimension; i += 16) {
+            _mm512_storeu_ps(out + i, _mm512_cvtph_ps(_mm256_loadu_si256((const void *)(in + 2 * i))));
+        }
+        break;
+    case VDB_ELEMENT_U8:
+        for (; i + 16 <= dimension; i += 16) {
+            __m512i whole = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)(in + i)));
+            _mm512_storeu_ps(out + i, _mm512_cvtepi32_ps(whole));
+        }
+        break;
+    case VDB_ELEMENT_I8:
+        for (; i + 16 <= dimension; i += 16) {
+            __m512i whole = _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)(in + i)));
+            _mm512_storeu_ps(out + i, _mm512_cvtepi32_ps(whole));
+        }
+        break;
+    default:
+        break;
+    }
+    vdb_wide_load(element, in + i * vdb_element_bytes(element), dimension - i, out + i);
+}
+
 void vdb_wide_avx512(struct vdb_wide *table)
 {
-    *table = (struct vdb_wide){.l2 = l2, .dot = dot, .l1 = l1, .dot_many = dot_many};
+    *table = (struct vdb_wide){.l2 = l2, .dot = dot, .l1 = l1, .dot_many = dot_many, .load = load};
 }
 
 #endif

@@ -47,7 +47,7 @@ static void test_life_of_a_database(void **state)
     vecdb_write_result written;
     vecdb_result *result;
     assert_vecdb_ok(vecdb_open(dir, NULL, &db, &err), &err);
-    vecdb_collection_config config = {"docs", 2, VECDB_L2, NULL};
+    vecdb_collection_config config = {.name = "docs", .dimension = 2, .metric = VECDB_L2};
     assert_vecdb_ok(vecdb_create_collection(db, &config, &err), &err);
     assert_int_equal(vecdb_create_collection(db, &config, &err), VECDB_EXISTS);
     float a[2] = {1, 0};
@@ -91,7 +91,7 @@ static void test_result_outlives_the_close(void **state)
     vecdb_result *result;
     float vector[2] = {3, 4};
     vecdb_point point = {vecdb_id_number(1), vector, 2, NULL, 0};
-    vecdb_collection_config config = {"docs", 2, VECDB_L2, NULL};
+    vecdb_collection_config config = {.name = "docs", .dimension = 2, .metric = VECDB_L2};
     assert_vecdb_ok(vecdb_open(dir, NULL, &db, &err), &err);
     assert_vecdb_ok(vecdb_create_collection(db, &config, &err), &err);
     assert_vecdb_ok(vecdb_upsert(db, "docs", &point, 1, NULL, &err), &err);
@@ -123,7 +123,7 @@ static void test_reopen_finds_everything(void **state)
     vecdb_collection_info *infos;
     size_t info_count;
     assert_vecdb_ok(vecdb_open(dir, NULL, &db, &err), &err);
-    vecdb_collection_config config = {"docs", 3, VECDB_DOT, "flat"};
+    vecdb_collection_config config = {.name = "docs", .dimension = 3, .metric = VECDB_DOT, .index = "flat"};
     assert_vecdb_ok(vecdb_create_collection(db, &config, &err), &err);
     for (uint64_t i = 0; i < 50; i++) {
         float vector[3] = {(float)i, 1, -1};
@@ -163,6 +163,63 @@ static void test_reopen_finds_everything(void **state)
     vecdb_close(db);
 }
 
+static int keep_sum(void *ctx, const vecdb_hit *point)
+{
+    *(double *)ctx += (double)point->vector[0] * 1000 + (double)point->vector[1];
+    return 0;
+}
+
+/* Each element: what was kept comes back through get, search and scan, from memory and from a segment. */
+static void test_elements(void **state)
+{
+    const char *dir = *state;
+    static const struct {
+        vecdb_element element;
+        const char *name;
+        float given[2];
+        float kept[2];
+    } rows[] = {
+        {VECDB_F32, "f32", {0.1f, -3}, {0.1f, -3}},
+        {VECDB_U8, "u8", {255, 0}, {255, 0}},
+        {VECDB_I8, "i8", {-128, 127}, {-128, 127}},
+        {VECDB_F16, "f16", {2049, 0.5f}, {2048, 0.5f}},
+    };
+    vecdb *db;
+    vecdb_error err;
+    assert_vecdb_ok(vecdb_open(dir, NULL, &db, &err), &err);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        vecdb_collection_config config = {.name = rows[i].name, .dimension = 2, .element = rows[i].element};
+        vecdb_point point = {vecdb_id_number(5), rows[i].given, 2, NULL, 0};
+        vecdb_collection_info info;
+        assert_string_equal(vecdb_element_name(rows[i].element), rows[i].name);
+        assert_vecdb_ok(vecdb_create_collection(db, &config, &err), &err);
+        assert_vecdb_ok(vecdb_get_collection(db, rows[i].name, &info, &err), &err);
+        assert_int_equal(info.element, rows[i].element);
+        assert_vecdb_ok(vecdb_upsert(db, rows[i].name, &point, 1, NULL, &err), &err);
+        for (int segments = 0; segments < 2; segments++) {
+            vecdb_result *result;
+            double sum = 0;
+            const vecdb_scan_options scan = {.visit = keep_sum, .ctx = &sum};
+            const vecdb_search_request request = {
+                .vector = rows[i].kept, .dimension = 2, .k = 1, .with_vector = 1};
+            assert_vecdb_ok(vecdb_get(db, rows[i].name, &point.id, 1, &result, &err), &err);
+            assert_memory_equal(vecdb_result_hits(result)[0].vector, rows[i].kept, sizeof rows[i].kept);
+            vecdb_result_free(result);
+            assert_vecdb_ok(vecdb_search(db, rows[i].name, &request, &result, &err), &err);
+            assert_memory_equal(vecdb_result_hits(result)[0].vector, rows[i].kept, sizeof rows[i].kept);
+            assert_true(vecdb_result_hits(result)[0].score == 0);
+            vecdb_result_free(result);
+            assert_vecdb_ok(vecdb_scan(db, rows[i].name, &scan, &err), &err);
+            assert_true(sum == (double)rows[i].kept[0] * 1000 + (double)rows[i].kept[1]);
+            assert_vecdb_ok(vecdb_checkpoint(db, rows[i].name, &err), &err);
+        }
+    }
+    vecdb_collection_config config = {.name = "more", .dimension = 2, .element = (vecdb_element)4};
+    assert_int_equal(vecdb_create_collection(db, &config, &err), VECDB_INVALID);
+    assert_non_null(strstr(err.message, "element: \"bf16\" (4) is none of f32, f16, u8, i8"));
+    vecdb_close(db);
+}
+
 static void test_errors_at_the_edge(void **state)
 {
     const char *dir = *state;
@@ -177,7 +234,7 @@ static void test_errors_at_the_edge(void **state)
     assert_vecdb_ok(vecdb_open(dir, NULL, &db, &err), &err);
     assert_int_equal(vecdb_open(dir, NULL, &second, &err), VECDB_BUSY);
     assert_int_equal(vecdb_open(dir, NULL, &second, NULL), VECDB_BUSY); /* err may be NULL */
-    vecdb_collection_config config = {NULL, 3, VECDB_L2, NULL};
+    vecdb_collection_config config = {.dimension = 3, .metric = VECDB_L2};
     assert_int_equal(vecdb_create_collection(db, &config, &err), VECDB_INVALID);
     config.name = "docs";
     config.index = "an index kind with a very long name";
@@ -239,7 +296,7 @@ static void test_local_service(void **state)
     vecdb_stats stats;
     assert_vecdb_ok(vdb_service_local_open(dir, NULL, &service, &err), &err);
     const struct vdb_service_ops *ops = service->ops;
-    vecdb_collection_config config = {"docs", 1, VECDB_L1, NULL};
+    vecdb_collection_config config = {.name = "docs", .dimension = 1, .metric = VECDB_L1};
     float one = 1;
     vecdb_point point = {vecdb_id_number(5), &one, 1, NULL, 0};
     vecdb_search_request request = {.vector = &one, .dimension = 1, .k = 1};
@@ -278,7 +335,7 @@ enum { STORED = 90 };
 static void fill_docs(vecdb *db)
 {
     vecdb_error err;
-    const vecdb_collection_config config = {"docs", 2, VECDB_L2, NULL};
+    const vecdb_collection_config config = {.name = "docs", .dimension = 2, .metric = VECDB_L2};
     assert_vecdb_ok(vecdb_create_collection(db, &config, &err), &err);
     for (uint64_t id = 0; id < STORED; id += 3) {
         float vectors[3][2];
@@ -525,6 +582,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_life_of_a_database, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_result_outlives_the_close, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_reopen_finds_everything, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_elements, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_errors_at_the_edge, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_unknown_cpu_level_is_refused, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_local_service, make_dir, remove_dir),

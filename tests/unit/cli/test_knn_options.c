@@ -20,7 +20,7 @@ static void check_square(double square)
     double inside = vdb_knn_radius_inside(&options);
     assert_true(inside >= square);
     assert_true(sqrt(inside) <= options.radius);
-    assert_true(sqrt(nextafter(inside, INFINITY)) > options.radius);
+    assert_true(sqrt(nextafter(inside, (double)INFINITY)) > options.radius);
 }
 
 static void test_radius_of_l2(void **state)

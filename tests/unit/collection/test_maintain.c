@@ -131,6 +131,33 @@ static void test_checkpoints_and_compactions_come(void **state)
     vdb_env_memory_destroy(env);
 }
 
+/* Once there are chunks of vectors the next one is wanted, and is made beside the writers. */
+static void test_memory_is_made_ahead(void **state)
+{
+    (void)state;
+    struct vdb_err err = {0};
+    struct vdb_env *env = vdb_env_memory_create();
+    struct vdb_database *database = open_database(env);
+    create(database, "c");
+    struct vdb_collection *collection = get(database, "c");
+    struct vdb_store *store = vdb_collection_store(collection);
+    assert_false(vdb_store_wants_memory(store));
+    for (unsigned stamp = 1; stamp <= 20000 / IDS; stamp++) { /* 16,384 rows of 64 bytes are a chunk */
+        assert_ok(put_all(collection, stamp, &err), &err);
+    }
+    assert_true(vdb_store_wants_memory(store)); /* nobody makes it yet */
+    assert_ok(vdb_database_maintain(database, NULL, &err), &err);
+    for (long waited = 0; vdb_store_wants_memory(store); waited++) {
+        assert_true(waited < WAIT_MS_MAX);
+        assert_ok(put_all(collection, 7, &err), &err);
+        pause_ms(1);
+    }
+    expect_stamp(collection, 7);
+    vdb_collection_unref(collection);
+    vdb_database_close(database);
+    vdb_env_memory_destroy(env);
+}
+
 static void test_not_before_its_time(void **state)
 {
     (void)state;
@@ -355,6 +382,7 @@ int main(void)
     vdb_log_set_level(VDB_LOG_ERROR);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_checkpoints_and_compactions_come),
+        cmocka_unit_test(test_memory_is_made_ahead),
         cmocka_unit_test(test_not_before_its_time),
         cmocka_unit_test(test_after_a_drop_and_a_close),
         cmocka_unit_test(test_a_drop_cancels),

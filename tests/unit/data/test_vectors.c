@@ -7,7 +7,6 @@
 #include <cmocka.h>
 
 #include "base/limits.h"
-#include "data/float16.h"
 #include "data/vectors.h"
 #include "env/env_memory.h"
 
@@ -127,25 +126,6 @@ static void test_load_faults(void **state)
         vdb_env_memory_fail_at(env, 0, VDB_OK, false, 1);
     }
     vdb_env_memory_destroy(env);
-}
-
-/* All 65,536 halves against the definition of the format. */
-static void test_float16(void **state)
-{
-    (void)state;
-    for (uint32_t bits = 0; bits <= 0xffff; bits++) {
-        float value = vdb_float16_to_f32((uint16_t)bits);
-        int exponent = (int)(bits >> 10 & 31);
-        double fraction = bits & 1023;
-        assert_int_equal(signbit(value) != 0, bits >> 15);
-        if (exponent == 31) {
-            assert_int_equal(isnan(value) != 0, fraction > 0);
-            assert_int_equal(isinf(value) != 0, fraction <= 0);
-            continue;
-        }
-        double wanted = exponent > 0 ? ldexp(1024 + fraction, exponent - 25) : ldexp(fraction, -24);
-        assert_true((double)fabsf(value) == wanted);
-    }
 }
 
 static void test_to_f32(void **state)
@@ -287,10 +267,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_load_by_name),  cmocka_unit_test(test_load_refused),
-        cmocka_unit_test(test_load_faults),   cmocka_unit_test(test_float16),
-        cmocka_unit_test(test_to_f32),        cmocka_unit_test(test_check_finite),
-        cmocka_unit_test(test_check_nonzero), cmocka_unit_test(test_init_overflow),
-        cmocka_unit_test(test_type_table),
+        cmocka_unit_test(test_load_faults),   cmocka_unit_test(test_to_f32),
+        cmocka_unit_test(test_check_finite),  cmocka_unit_test(test_check_nonzero),
+        cmocka_unit_test(test_init_overflow), cmocka_unit_test(test_type_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

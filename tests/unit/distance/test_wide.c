@@ -116,11 +116,55 @@ static void test_halves(void **state)
     }
 }
 
+/* Every level loads what the common code does, at any address and length, and nothing beyond. */
+static void test_loads(void **state)
+{
+    (void)state;
+    enum { DIMENSION = 75 };
+    static const vdb_element elements[] = {VDB_ELEMENT_F32, VDB_ELEMENT_U8, VDB_ELEMENT_I8, VDB_ELEMENT_F16,
+                                           VDB_ELEMENT_BF16};
+    static uint16_t every[65536];
+    static float want[65536];
+    static float got[65536];
+    for (uint32_t pattern = 0; pattern < 65536; pattern++) {
+        every[pattern] = (uint16_t)((pattern >> 10 & 31) == 31 ? pattern & 0x83FF : pattern); /* finite */
+    }
+    for (unsigned level = 0; level < VDB_CPU_LEVEL_COUNT; level++) {
+        struct vdb_wide wide;
+        if (!vdb_cpu_runs(vdb_cpu_detect(), (vdb_cpu_level)level)) {
+            continue;
+        }
+        vdb_wide_fill(&wide, (vdb_cpu_level)level);
+        for (size_t e = 0; e < sizeof elements / sizeof *elements; e++) {
+            size_t whole = elements[e] == VDB_ELEMENT_F32 ? 32768 : 65536;
+            vdb_wide_load(elements[e], every, whole, want);
+            wide.load(elements[e], every, whole, got);
+            assert_memory_equal(got, want, whole * sizeof *got);
+            for (size_t dimension = 1; dimension <= DIMENSION; dimension++) {
+                /* The vector ends where the memory ends: a sanitizer sees what is read beyond it. */
+                size_t bytes = vdb_vector_bytes(elements[e], dimension);
+                char *copy = malloc(bytes + 1);
+                assert_non_null(copy);
+                for (size_t i = 0; i < bytes; i++) {
+                    copy[i + 1] = (char)(vdb_rng_below(&rng, 256) & 0xBB);
+                }
+                vdb_wide_load(elements[e], copy + 1, dimension, want);
+                got[dimension] = 12345;
+                wide.load(elements[e], copy + 1, dimension, got);
+                assert_memory_equal(got, want, dimension * sizeof *got);
+                assert_true(got[dimension] == 12345);
+                free(copy);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_dot_many_equals_dot),
         cmocka_unit_test(test_halves),
+        cmocka_unit_test(test_loads),
     };
     vdb_rng_init(&rng, SEED);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -147,7 +147,7 @@ static void check_search(const struct data *data, const struct vdb_rows *rows, c
     vdb_topk_init(&topk, memory, k);
     topk.tie = tie;
     struct vdb_search_counters counters = {1000, 2000}; /* added to, never reset */
-    struct vdb_query query = {data->query, allow, &counters, 0};
+    struct vdb_query query = {.vector = data->query, .allow = allow, .counters = &counters};
     struct vdb_err err = {0};
     assert_int_equal(vdb_index_flat.search(NULL, rows, &query, &topk, &err), VDB_OK);
     vdb_topk_finish(&topk);
@@ -319,7 +319,7 @@ static void test_a_nan_row_comes_last(void **state)
         const void *array = memory;
         struct vdb_rows rows = vdb_rows_of_array(&array, 5, 1, VDB_ELEMENT_F32, VDB_METRIC_L2);
         float vector = 0;
-        struct vdb_query query = {&vector, NULL, NULL, 0}; /* without counters */
+        struct vdb_query query = {.vector = &vector}; /* without counters */
         struct vdb_candidate heap[5];
         for (size_t k = 1; k <= 5; k++) {
             struct vdb_topk topk;
@@ -368,7 +368,9 @@ static void test_teams_answer_as_one_thread(void **state)
             vdb_topk_init(&want, want_memory, 1 + round * 7);
             vdb_topk_init(&got, got_memory, 1 + round * 7);
             want.tie = got.tie = round % 4 < 2 ? NULL : higher_row_first;
-            struct vdb_query query = {data->query, round / 6 == SHAPE_NONE ? NULL : &allow, &want_counters, 0};
+            struct vdb_query query = {.vector = data->query,
+                                      .allow = round / 6 == SHAPE_NONE ? NULL : &allow,
+                                      .counters = &want_counters};
             assert_int_equal(vdb_index_flat.search(NULL, &rows, &query, &want, &err), VDB_OK);
             query.counters = &got_counters;
             assert_int_equal(vdb_flat_team_search(team, &rows, &query, &got, &err), VDB_OK);
@@ -424,7 +426,7 @@ static void test_rows_over_the_limit_are_refused(void **state)
     const void *array = &vector;
     struct vdb_rows rows = vdb_rows_of_array(&array, (size_t)VDB_LIMIT_COLLECTION_POINTS_MAX + 1, 1,
                                              VDB_ELEMENT_F32, VDB_METRIC_L2);
-    struct vdb_query query = {&vector, NULL, NULL, 0};
+    struct vdb_query query = {.vector = &vector};
     struct vdb_candidate heap[1];
     struct vdb_topk topk;
     vdb_topk_init(&topk, heap, 1);

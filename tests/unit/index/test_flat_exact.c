@@ -202,7 +202,7 @@ static void check_search(const struct vdb_rows *rows, struct vdb_flat_team *team
                 want[found++] = all[i];
             }
         }
-        struct vdb_query query = {query_memory, f == 0 ? NULL : &allow, NULL, 0};
+        struct vdb_query query = {.vector = query_memory, .allow = f == 0 ? NULL : &allow};
         vdb_topk_init(&topk, heap, K);
         assert_int_equal(vdb_index_flat.search(NULL, rows, &query, &topk, NULL), VDB_OK);
         expect(rows, names[f], &topk, want, found);
@@ -281,7 +281,7 @@ static void test_halves_that_are_not_finite_come_last(void **state)
             }
             struct vdb_rows rows = vdb_rows_of_array(&array, 5, 2, kind ? VDB_ELEMENT_BF16 : VDB_ELEMENT_F16,
                                                      (vdb_metric)(run / 2));
-            struct vdb_query query = {query_vector, NULL, NULL, 0};
+            struct vdb_query query = {.vector = query_vector};
             vdb_topk_init(&topk, heap, 5);
             assert_int_equal(vdb_index_flat.search(NULL, &rows, &query, &topk, NULL), VDB_OK);
             vdb_topk_finish(&topk);

@@ -191,7 +191,7 @@ static void run_queries(const struct world *world, const struct vdb_index_ops *o
     assert_non_null(heap);
     struct vdb_search_counters counters = {0, 0};
     for (size_t q = 0; q < QUERIES; q++) {
-        struct vdb_query query = {world->queries[q], allow, &counters, 0};
+        struct vdb_query query = {.vector = world->queries[q], .allow = allow, .counters = &counters};
         struct vdb_search_counters before = counters;
         struct vdb_topk topk;
         vdb_topk_init(&topk, heap, k);
@@ -359,9 +359,28 @@ static void test_what_is_removed_is_not_returned(void **state)
     }
 }
 
+/* A wide query is answered, or refused by what the kind's caps say. */
+static void test_wide_queries(void **state)
+{
+    const struct world *world = *state;
+    for (size_t i = 0; vdb_index_all[i] != NULL; i++) {
+        const struct vdb_index_ops *ops = vdb_index_all[i];
+        void *index = build(ops, &world->rows);
+        struct vdb_err err = {0};
+        struct vdb_candidate answer[K];
+        struct vdb_query query = {.vector = world->queries[0], .wide = true};
+        struct vdb_topk topk;
+        vdb_topk_init(&topk, answer, K);
+        vdb_status status = ops->search(index, &world->rows, &query, &topk, &err);
+        assert_int_equal(status, (ops->caps & VDB_INDEX_WIDE) != 0 ? VDB_OK : VDB_UNSUPPORTED);
+        destroy(ops, index);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_wide_queries),
         cmocka_unit_test(test_tables_are_complete_and_found_by_name),
         cmocka_unit_test(test_search_keeps_the_contract),
         cmocka_unit_test(test_check_cost_and_stats),

@@ -88,6 +88,17 @@ static void test_create(void **state)
         snprintf(text, sizeof text, "{\"name\":\"a\",\"dimension\":1,\"metric\":\"%s\"}", metrics[i].name);
         assert_int_equal(create(f, text, &c), VDB_OK);
         assert_int_equal(c.metric, metrics[i].metric);
+        assert_int_equal(c.element, VECDB_F32);
+    }
+    static const struct {
+        const char *name;
+        vecdb_element element;
+    } elements[] = {{"f32", VECDB_F32}, {"f16", VECDB_F16}, {"u8", VECDB_U8}, {"i8", VECDB_I8}};
+    for (size_t i = 0; i < sizeof elements / sizeof elements[0]; i++) {
+        char text[80];
+        snprintf(text, sizeof text, "{\"name\":\"a\",\"dimension\":1,\"element\":\"%s\"}", elements[i].name);
+        assert_int_equal(create(f, text, &c), VDB_OK);
+        assert_int_equal(c.element, elements[i].element);
     }
     assert_int_equal(create(f, "{\"name\":\"a\",\"dimension\":1,\"index_config\":{}}", &c), VDB_OK);
     assert_null(c.index);
@@ -112,12 +123,17 @@ static void test_create_refused(void **state)
         {"{\"name\":\"a\",\"dimension\":1,\"metric\":\"L2\"}", "metric: \"L2\" is none of l2, cosine, dot, l1"},
         {"{\"name\":\"a\",\"dimension\":1,\"metric\":\"hamming\"}",
          "metric: \"hamming\" is none of l2, cosine, dot, l1"},
+        {"{\"name\":\"a\",\"dimension\":1,\"element\":\"bit\"}", "element: \"bit\" is none of f32, f16, u8, i8"},
+        {"{\"name\":\"a\",\"dimension\":1,\"element\":\"bf16\"}",
+         "element: \"bf16\" is none of f32, f16, u8, i8"},
+        {"{\"name\":\"a\",\"dimension\":1,\"element\":\"F16\"}", "element: \"F16\" is none of f32, f16, u8, i8"},
+        {"{\"name\":\"a\",\"dimension\":1,\"element\":\"\"}", "element: \"\" is none of f32, f16, u8, i8"},
         {"{\"name\":\"a\",\"dimension\":1,\"metric\":\"jaccard\"}",
          "metric: \"jaccard\" is none of l2, cosine, dot, l1"},
         {"{\"name\":\"a\",\"dimension\":1,\"dimension\":1}", "dimension: given twice"},
         {"{\"name\":\"a\",\"dimension\":1,\"dim\\u0065nsion\":1}", "dimension: given twice"},
         {"{\"name\":\"a\",\"dimention\":1}",
-         "body: unknown field \"dimention\"; known fields: name, dimension, metric, index_config"},
+         "body: unknown field \"dimention\"; known fields: name, dimension, metric, element, index_config"},
         {"{\"name\":\"a\\u0000b\",\"dimension\":1}", "name: holds a NUL byte"},
         {"{\"name\":\"a\",\"dimension\":1,\"index_config\":{\"typ\":\"flat\"}}",
          "index_config: unknown field \"typ\"; known fields: type"},
@@ -369,12 +385,14 @@ static void test_ids(void **state)
     assert_int_equal(ids.count, 3);
     assert_true(ids.ids[0].number == 1 && ids.ids[1].text[0] == 'b' && ids.ids[2].text == NULL);
     assert_true(!ids.shape.with_vector && ids.shape.with_metadata && !ids.shape.base64);
+    assert_null(ids.snapshot);
     b = body(f,
              "{\"ids\":[1],\"with_vector\":true,\"with_metadata\":false,"
-             "\"vector_encoding\":\"base64\"}",
+             "\"vector_encoding\":\"base64\",\"snapshot\":\"before\"}",
              0);
     assert_int_equal(vdb_body_parse_ids(&b, true, &ids, &f->err), VDB_OK);
     assert_true(ids.shape.with_vector && !ids.shape.with_metadata && ids.shape.base64);
+    assert_string_equal(ids.snapshot, "before");
     /* points/delete has no shape. */
     assert_int_equal(vdb_body_parse_ids(&b, false, &ids, &f->err), VDB_INVALID);
     assert_says(f, "body: unknown field \"with_vector\"; known fields: ids");
@@ -388,7 +406,8 @@ static void test_ids(void **state)
         {"{\"ids\":[1,\"\"]}", "ids[1]: 0 bytes given, a string id has 1 to 255"},
         {"{\"ids\":[1],\"vector_encoding\":\"hex\"}", "vector_encoding: \"hex\" is none of array, base64"},
         {"{\"ids\":[1],\"limit\":3}",
-         "body: unknown field \"limit\"; known fields: ids, with_vector, with_metadata, vector_encoding"},
+         "body: unknown field \"limit\"; known fields: ids, with_vector, with_metadata, vector_encoding, "
+         "snapshot"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         b = body(f, rows[i].text, 0);
@@ -420,16 +439,19 @@ static void test_search(void **state)
     assert_true(s.request.k == 10 && s.request.dimension == 2 && s.request.vector[1] == 2.0f);
     assert_null(s.request.filter);
     assert_true(!s.request.with_vector && !s.request.without_metadata && !s.explain && !s.shape.base64);
+    assert_null(s.snapshot);
     b = body(
         f,
         "{\"k\":16384,\"filter\": {\"field\":\"a\",\"op\":\"exists\"} ,\"with_vector\":true,"
-        "\"with_metadata\":false,\"vector_encoding\":\"base64\",\"explain\":true,\"vector\":\"AAAAAAAAgD8=\"}",
+        "\"with_metadata\":false,\"vector_encoding\":\"base64\",\"explain\":true,\"vector\":\"AAAAAAAAgD8=\","
+        "\"snapshot\":\"before\"}",
         2);
     assert_int_equal(vdb_body_parse_search(&b, &s, &f->err), VDB_OK);
     assert_true(s.request.k == 16384 && s.request.vector[0] == 0.0f && s.request.vector[1] == 1.0f);
     assert_int_equal(s.request.filter_bytes, strlen("{\"field\":\"a\",\"op\":\"exists\"}"));
     assert_memory_equal(s.request.filter, "{\"field\":\"a\",\"op\":\"exists\"}", s.request.filter_bytes);
     assert_true(s.request.with_vector && s.request.without_metadata && s.explain && s.shape.base64);
+    assert_string_equal(s.snapshot, "before");
     b = body(f, "{\"vector\":[1,2],\"filter\":null}", 2);
     assert_int_equal(vdb_body_parse_search(&b, &s, &f->err), VDB_OK);
     assert_null(s.request.filter);
@@ -445,7 +467,7 @@ static void test_search(void **state)
         {"{\"vector\":[1,2],\"k\":4294967306}", VDB_LIMIT, "k: 4294967306 is out of range, 1 to 16384"},
         {"{\"vector\":[1,2],\"limit\":3}", VDB_INVALID,
          "body: unknown field \"limit\"; known fields: vector, k, filter, with_vector, with_metadata, "
-         "vector_encoding, explain"},
+         "vector_encoding, explain, snapshot"},
         {"{\"vector\":[1,2],\"k\":1,\"k\":2}", VDB_INVALID, "k: given twice"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -455,19 +477,44 @@ static void test_search(void **state)
     }
 }
 
+static void test_snapshot(void **state)
+{
+    struct fixture *f = *state;
+    const char *name;
+    struct vdb_body b = body(f, "{\"name\":\"before\"}", 0);
+    assert_int_equal(vdb_body_parse_snapshot(&b, &name, &f->err), VDB_OK);
+    assert_string_equal(name, "before");
+    b = body(f, "{}", 0);
+    assert_int_equal(vdb_body_parse_snapshot(&b, &name, &f->err), VDB_INVALID);
+    assert_says(f, "name: missing");
+    b = body(f, "{\"name\":\"a\",\"of\":\"b\"}", 0);
+    assert_int_equal(vdb_body_parse_snapshot(&b, &name, &f->err), VDB_INVALID);
+    assert_says(f, "body: unknown field \"of\"; known fields: name");
+}
+
 static void test_count(void **state)
 {
     struct fixture *f = *state;
-    struct vdb_str filter;
+    struct vdb_body_count count;
     struct vdb_body b = body(f, "{\"filter\":{\"and\":[]}}", 0);
-    assert_int_equal(vdb_body_parse_count(&b, &filter, &f->err), VDB_OK);
-    assert_true(vdb_str_is(filter, "{\"and\":[]}"));
+    assert_int_equal(vdb_body_parse_count(&b, &count, &f->err), VDB_OK);
+    assert_true(vdb_str_is(count.filter, "{\"and\":[]}"));
     b = body(f, "{}", 0);
-    assert_int_equal(vdb_body_parse_count(&b, &filter, &f->err), VDB_OK);
-    assert_null(filter.data);
+    assert_int_equal(vdb_body_parse_count(&b, &count, &f->err), VDB_OK);
+    assert_null(count.filter.data);
+    assert_null(count.snapshot);
+    b = body(f, "{\"snapshot\":\"a\\u0062c\"}", 0);
+    assert_int_equal(vdb_body_parse_count(&b, &count, &f->err), VDB_OK);
+    assert_string_equal(count.snapshot, "abc");
+    b = body(f, "{\"snapshot\":\"a\\u0000c\"}", 0);
+    assert_int_equal(vdb_body_parse_count(&b, &count, &f->err), VDB_INVALID);
+    assert_says(f, "snapshot: holds a NUL byte");
+    b = body(f, "{\"snapshot\":7}", 0);
+    assert_int_equal(vdb_body_parse_count(&b, &count, &f->err), VDB_INVALID);
+    assert_says(f, "snapshot: byte 12: expected a string, found a number");
     b = body(f, "{\"filtr\":{}}", 0);
-    assert_int_equal(vdb_body_parse_count(&b, &filter, &f->err), VDB_INVALID);
-    assert_says(f, "body: unknown field \"filtr\"; known fields: filter");
+    assert_int_equal(vdb_body_parse_count(&b, &count, &f->err), VDB_INVALID);
+    assert_says(f, "body: unknown field \"filtr\"; known fields: filter, snapshot");
 }
 
 /* No prefix of a good body is a good body, and none is read past its end (the address sanitizer looks on). */
@@ -498,6 +545,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_base64_exact, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ids, setup, teardown),
         cmocka_unit_test_setup_teardown(test_search, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_snapshot, setup, teardown),
         cmocka_unit_test_setup_teardown(test_count, setup, teardown),
         cmocka_unit_test_setup_teardown(test_prefixes, setup, teardown),
     };

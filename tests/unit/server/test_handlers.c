@@ -97,6 +97,24 @@ static vecdb_status spy_search(struct vdb_service *service, const char *collecti
     return FAIL_OR(inner(service)->ops->search(inner(service), collection, request, out, err));
 }
 
+static vecdb_status spy_create_snapshot(struct vdb_service *service, const char *collection, const char *name,
+                                        vecdb_snapshot_info *out, vecdb_error *err)
+{
+    return FAIL_OR(inner(service)->ops->create_snapshot(inner(service), collection, name, out, err));
+}
+
+static vecdb_status spy_list_snapshots(struct vdb_service *service, const char *collection,
+                                       vecdb_snapshot_info **out, size_t *count, vecdb_error *err)
+{
+    return FAIL_OR(inner(service)->ops->list_snapshots(inner(service), collection, out, count, err));
+}
+
+static vecdb_status spy_delete_snapshot(struct vdb_service *service, const char *collection, const char *name,
+                                        vecdb_error *err)
+{
+    return FAIL_OR(inner(service)->ops->delete_snapshot(inner(service), collection, name, err));
+}
+
 static void spy_stats(struct vdb_service *service, vecdb_stats *out)
 {
     inner(service)->ops->get_stats(inner(service), out);
@@ -118,6 +136,9 @@ static const struct vdb_service_ops spy_ops = {
     .get = spy_get,
     .count = spy_count,
     .search = spy_search,
+    .create_snapshot = spy_create_snapshot,
+    .list_snapshots = spy_list_snapshots,
+    .delete_snapshot = spy_delete_snapshot,
     .get_stats = spy_stats,
     .destroy = spy_destroy,
 };
@@ -225,11 +246,20 @@ static void test_collections(void **state)
     assert_string_equal(json_string_value(json_object_get(f->json, "name")), "docs");
     assert_int_equal(json_integer_value(json_object_get(f->json, "dimension")), 2);
     assert_string_equal(json_string_value(json_object_get(f->json, "metric")), "l2");
+    assert_string_equal(json_string_value(json_object_get(f->json, "element")), "f32");
     assert_string_equal(json_string_value(json_object_get(json_object_get(f->json, "index_config"), "type")),
                         "flat");
-    static const char *const numbers[] = {"count",        "last_seq",      "memory_bytes",
-                                          "log_bytes",    "segments",      "segment_rows",
-                                          "segment_dead", "segment_bytes", "checkpoint_seq"};
+    static const char *const numbers[] = {"count",
+                                          "last_seq",
+                                          "memory_bytes",
+                                          "log_bytes",
+                                          "segments",
+                                          "segment_rows",
+                                          "segment_dead",
+                                          "segment_bytes",
+                                          "segment_live_bytes",
+                                          "checkpoint_seq",
+                                          "compaction_debt_bytes"};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         assert_true(json_is_integer(json_object_get(f->json, numbers[i])));
     }
@@ -331,6 +361,57 @@ static void test_search_and_count(void **state)
     assert_problem(f, 404, "not_found", "none");
 }
 
+/* What was there when the snapshot was made, through the three routes that take its name. */
+static void test_snapshots(void **state)
+{
+    struct fixture *f = *state;
+    create_docs(f);
+    ask(f, "POST", "/v1/collections/docs/points",
+        "{\"points\":[{\"id\":1,\"vector\":[1,2]},{\"id\":2,\"vector\":[5,6]}]}");
+    assert_int_equal(ask(f, "GET", "/v1/collections/docs/snapshots", NULL), 200);
+    assert_body(f, "{\"snapshots\":[]}");
+    assert_int_equal(ask(f, "POST", "/v1/collections/docs/snapshots", "{\"name\":\"before\"}"), 201);
+    assert_string_equal(json_string_value(json_object_get(f->json, "name")), "before");
+    assert_int_equal(json_integer_value(json_object_get(f->json, "points")), 2);
+    assert_int_equal(json_integer_value(json_object_get(f->json, "seq")), 1);
+    assert_true(json_integer_value(json_object_get(f->json, "created_us")) > 0);
+    assert_true(json_integer_value(json_object_get(f->json, "bytes")) > 0);
+    ask(f, "POST", "/v1/collections/docs/snapshots", "{\"name\":\"before\"}");
+    assert_problem(f, 409, "exists", "snapshot \"before\": there is one already");
+    ask(f, "POST", "/v1/collections/docs/points", "{\"points\":[{\"id\":2,\"vector\":[7,8]}]}");
+    ask(f, "DELETE", "/v1/collections/docs/points/1", NULL);
+
+    ask(f, "POST", "/v1/collections/docs/search",
+        "{\"vector\":[1,2],\"with_metadata\":false,\"with_vector\":true,\"k\":1,\"snapshot\":\"before\"}");
+    assert_body(f, "{\"results\":[{\"id\":1,\"score\":0,\"vector\":[1,2]}]}");
+    ask(f, "POST", "/v1/collections/docs/points/get",
+        "{\"ids\":[2,1],\"with_metadata\":false,\"with_vector\":true,\"snapshot\":\"before\"}");
+    assert_body(f, "{\"points\":[{\"id\":2,\"vector\":[5,6]},{\"id\":1,\"vector\":[1,2]}]}");
+    ask(f, "POST", "/v1/collections/docs/count", "{\"snapshot\":\"before\"}");
+    assert_body(f, "{\"count\":2}");
+    ask(f, "GET", "/v1/collections/docs/count", NULL);
+    assert_body(f, "{\"count\":1}");
+
+    ask(f, "POST", "/v1/collections/docs/count", "{\"snapshot\":\"after\"}");
+    assert_problem(f, 404, "not_found", "collection \"docs\": snapshot \"after\": there is none of that name");
+    ask(f, "POST", "/v1/collections/docs/count", "{\"snapshot\":\"\"}");
+    assert_problem(f, 400, "invalid", "snapshot \"\": name: empty");
+    ask(f, "POST", "/v1/collections/docs/count", "{\"snapshot\":\"a@b\"}");
+    assert_problem(f, 400, "invalid", "illegal character");
+    ask(f, "POST", "/v1/collections/docs/points/delete", "{\"ids\":[2],\"snapshot\":\"before\"}");
+    assert_problem(f, 400, "invalid", "unknown field \"snapshot\"");
+    ask(f, "GET", "/v1/collections/docs@before/points/1", NULL);
+    assert_problem(f, 400, "invalid", "collection name: \"docs@before\" contains '@'");
+    ask(f, "DELETE", "/v1/collections/docs/snapshots/be%00", NULL);
+    assert_problem(f, 400, "invalid", "snapshot: holds a NUL byte");
+    assert_int_equal(ask(f, "DELETE", "/v1/collections/docs/snapshots/be%66ore", NULL), 200);
+    assert_body(f, "{\"deleted\":true}");
+    ask(f, "DELETE", "/v1/collections/docs/snapshots/before", NULL);
+    assert_problem(f, 404, "not_found", "snapshot \"before\": there is none of that name");
+    ask(f, "POST", "/v1/collections/docs/search", "{\"vector\":[1,2],\"snapshot\":\"before\"}");
+    assert_problem(f, 404, "not_found", "before");
+}
+
 static void test_refused_requests(void **state)
 {
     struct fixture *f = *state;
@@ -419,6 +500,9 @@ static void test_service_failures(void **state)
         {"POST", "/v1/collections/docs/search", "{\"vector\":[1,2]}"},
         {"GET", "/v1/collections/docs/count", NULL},
         {"POST", "/v1/collections/docs/count", "{}"},
+        {"GET", "/v1/collections/docs/snapshots", NULL},
+        {"POST", "/v1/collections/docs/snapshots", "{\"name\":\"x\"}"},
+        {"DELETE", "/v1/collections/docs/snapshots/x", NULL},
     };
     for (size_t r = 0; r < sizeof requests / sizeof requests[0]; r++) {
         for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -434,7 +518,7 @@ static void test_service_failures(void **state)
 /* The collection changes its dimension between the look that the parser relies on and the write. */
 static void replace_docs(struct spy *spy)
 {
-    vecdb_collection_config config = {"docs", 3, VECDB_L2, NULL};
+    vecdb_collection_config config = {.name = "docs", .dimension = 3, .metric = VECDB_L2};
     assert_int_equal(spy->inner->ops->drop_collection(spy->inner, "docs", NULL), VECDB_OK);
     assert_int_equal(spy->inner->ops->create_collection(spy->inner, &config, NULL), VECDB_OK);
 }
@@ -509,6 +593,9 @@ static void test_metrics(void **state)
         "vecdb_segment_dead_rows 0",
         "vecdb_space_amplification 1.000000",
         "vecdb_compaction_debt_bytes 0",
+        "# TYPE vecdb_io_write_bytes_total counter",
+        "vecdb_io_failures_total 0",
+        "# TYPE vecdb_sync_seconds histogram",
         "# TYPE vecdb_checkpoints_total counter",
         "# TYPE vecdb_compactions_total counter",
         "# TYPE vecdb_compaction_written_bytes_total counter",
@@ -545,6 +632,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refused_requests, setup, teardown),
         cmocka_unit_test_setup_teardown(test_answer_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_service_failures, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_snapshots, setup, teardown),
         cmocka_unit_test_setup_teardown(test_replaced_while_read, setup, teardown),
         cmocka_unit_test_setup_teardown(test_process_routes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_metrics, setup, teardown),

@@ -26,6 +26,7 @@ static void test_every_route(void **state)
         char path[256] = "";
         bool has_name = false;
         bool has_id = false;
+        bool has_snapshot = false;
         for (const char *p = pattern; *p != '\0'; p++) {
             if (strncmp(p, "{name}", 6) == 0) {
                 strcat(path, "docs");
@@ -35,6 +36,10 @@ static void test_every_route(void **state)
                 strcat(path, "a%2Fb");
                 p += 3;
                 has_id = true;
+            } else if (strncmp(p, "{snapshot}", 10) == 0) {
+                strcat(path, "be%66ore");
+                p += 9;
+                has_snapshot = true;
             } else {
                 strncat(path, p, 1);
             }
@@ -44,6 +49,7 @@ static void test_every_route(void **state)
         assert_int_equal(match.route, r);
         assert_part(match.name, has_name ? "docs" : "");
         assert_part(match.id, has_id ? "a%2Fb" : "");
+        assert_part(match.snapshot, has_snapshot ? "be%66ore" : "");
         assert_string_equal(match.allow, "");
         if (strcmp(vdb_routes_method((vdb_route)r), "GET") == 0) {
             vdb_routes_find("HEAD", path, &match);
@@ -97,6 +103,9 @@ static void test_no_route(void **state)
         {"PATCH", "/v1/collections/docs/points/get", "GET, HEAD, POST, DELETE"},
         {"GET", "/v1/collections/docs/search", "POST"},
         {"DELETE", "/v1/collections/docs/count", "GET, HEAD, POST"},
+        {"DELETE", "/v1/collections/docs/snapshots", "GET, HEAD, POST"},
+        {"GET", "/v1/collections/docs/snapshots/before", "DELETE"},
+        {"DELETE", "/v1/collections/docs/snapshots/", ""},
         {"POST", "/metrics", "GET, HEAD"},
         {"OPTIONS", "/healthz", "GET, HEAD"},
     };

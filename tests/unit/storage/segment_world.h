@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#include "base/convert.h"
 #include "base/rng.h"
 #include "storage/segment.h"
 #include "unit/env/env_world.h"
@@ -22,6 +23,7 @@ struct shape {
     uint32_t dimension;
     id_shape ids;
     meta_shape metadata;
+    vdb_element element;
 };
 
 struct row {
@@ -30,12 +32,15 @@ struct row {
     char text[VDB_LIMIT_ID_BYTES_MAX + 1];
     char *metadata; /* META_BYTES_MAX + 1, allocated once */
     size_t metadata_bytes;
-    float *vector;
+    void *vector; /* as the segment keeps it */
+    size_t vector_bytes;
 };
 
 static inline struct row make_scratch(const struct shape *shape)
 {
-    struct row row = {.metadata = malloc(META_BYTES_MAX + 1), .vector = calloc(shape->dimension, sizeof(float))};
+    struct row row = {.metadata = malloc(META_BYTES_MAX + 1),
+                      .vector = calloc(shape->dimension, sizeof(float)),
+                      .vector_bytes = vdb_vector_bytes(shape->element, shape->dimension)};
     assert_non_null(row.metadata);
     assert_non_null(row.vector);
     return row;
@@ -78,6 +83,21 @@ static inline void make_metadata(const struct shape *shape, uint32_t i, struct r
     row->metadata_bytes = bytes + 2;
 }
 
+/* The number at place d of row i's vector, which its element can hold. */
+static inline float number_of(const struct shape *shape, uint32_t i, uint32_t d)
+{
+    switch (shape->element) {
+    case VDB_ELEMENT_U8:
+        return (float)((i + d) % 256);
+    case VDB_ELEMENT_I8:
+        return (float)((i + d) % 256) - 128;
+    case VDB_ELEMENT_F16:
+        return d == i % 7 ? 65504.0f : (float)(i % 100) + (float)(d % 8) / 8 - 50;
+    default:
+        return (float)(i % 1000) + (float)d / 1024.0f - 500.0f;
+    }
+}
+
 static inline void make_row(const struct shape *shape, uint32_t i, struct row *row)
 {
     bool text = shape->ids == IDS_TEXTS || (shape->ids == IDS_MIXED && i % 3 != 1);
@@ -98,14 +118,17 @@ static inline void make_row(const struct shape *shape, uint32_t i, struct row *r
     }
     row->seq = 5 + (uint64_t)i * 11 % 1000;
     for (uint32_t d = 0; d < shape->dimension; d++) {
-        row->vector[d] = (float)(i % 1000) + (float)d / 1024.0f - 500.0f;
+        float number = number_of(shape, i, d);
+        vdb_convert_narrow(shape->element, &number, 1,
+                           (uint8_t *)row->vector + d * vdb_element_bytes(shape->element));
     }
     make_metadata(shape, i, row);
 }
 
 static inline struct vdb_schema schema_of(const struct shape *shape)
 {
-    return (struct vdb_schema){.name = "test", .dimension = shape->dimension, .index = "flat"};
+    return (struct vdb_schema){
+        .name = "test", .dimension = shape->dimension, .element = shape->element, .index = "flat"};
 }
 
 static inline void make_folders(struct world *w)
@@ -186,7 +209,7 @@ static inline vdb_status compare_row(struct vdb_segment *segment, struct vdb_seg
 {
     struct vdb_id id;
     struct vdb_str metadata;
-    const float *vector;
+    const void *vector;
     uint32_t found;
     uint64_t seq;
     make_row(shape, i, row);
@@ -196,11 +219,9 @@ static inline vdb_status compare_row(struct vdb_segment *segment, struct vdb_seg
     assert_true(vdb_id_equal(&id, &row->id));
     VDB_TRY(vdb_segment_seq_from(segment, i, &seq, err));
     assert_int_equal(seq, row->seq);
-    const void *bytes;
-    VDB_TRY(vdb_segment_vector(segment, i, &bytes, err));
-    vector = bytes;
+    VDB_TRY(vdb_segment_vector(segment, i, &vector, err));
     assert_int_equal((uintptr_t)vector % 64, 0);
-    assert_memory_equal(vector, row->vector, shape->dimension * sizeof(float));
+    assert_memory_equal(vector, row->vector, row->vector_bytes);
     VDB_TRY(vdb_segment_meta_read(reader, i, &metadata, err));
     assert_int_equal(metadata.bytes, row->metadata_bytes);
     assert_memory_equal(metadata.data, row->metadata, metadata.bytes);
@@ -223,8 +244,8 @@ static inline vdb_status compare_segment(struct vdb_segment *segment, const stru
     for (uint32_t i = 0; i < shape->rows; i++) {
         const uint8_t *vector = (const uint8_t *)rows + i * vdb_segment_stride(segment);
         make_row(shape, i, &row);
-        assert_memory_equal(vector, row.vector, shape->dimension * sizeof(float));
-        for (size_t b = shape->dimension * sizeof(float); b < vdb_segment_stride(segment); b++) {
+        assert_memory_equal(vector, row.vector, row.vector_bytes);
+        for (size_t b = row.vector_bytes; b < vdb_segment_stride(segment); b++) {
             assert_int_equal(vector[b], 0);
         }
     }

@@ -134,7 +134,7 @@ static inline void vector_of(unsigned n, uint32_t batch, float out[DIMENSION])
 {
     out[0] = (float)batch;
     out[1] = (float)n;
-    out[2] = (float)(batch * 100 + n);
+    out[2] = (float)(batch + n * 8); /* all below 128: every element holds them */
 }
 
 static inline int metadata_of(unsigned n, uint32_t batch, char out[64])
@@ -345,14 +345,21 @@ static inline void world_fini(struct world *w)
 }
 
 /* An env with an empty collection "c", durable, and the hook for steps inside steps. */
-static inline struct vdb_env *fresh_env(void)
+static inline struct vdb_env *fresh_env_of(vdb_element element)
 {
     struct vdb_err err = {0};
     struct vdb_env *env = vdb_env_memory_create();
     assert_non_null(env);
-    assert_ok(vdb_store_create(env, "c", &world_schema, &err), &err);
+    struct vdb_schema schema = world_schema;
+    schema.element = element;
+    assert_ok(vdb_store_create(env, "c", &schema, &err), &err);
     assert_ok(env->ops->sync_dir(env, ".", &err), &err);
     return env;
+}
+
+static inline struct vdb_env *fresh_env(void)
+{
+    return fresh_env_of(VDB_ELEMENT_F32);
 }
 
 static inline void hook_env(struct vdb_env *env)
@@ -422,13 +429,14 @@ static inline vdb_status read_view(const struct vdb_view *view, struct model *se
             struct vdb_id id;
             const float *vector;
             struct vdb_str metadata;
+            float room[DIMENSION];
             float expected[DIMENSION];
             char text[64];
             if (!vdb_bitset_test(&visible, row)) {
                 continue;
             }
             VDB_CHECK(vdb_view_id(view, source, row, &id, err));
-            VDB_CHECK(vdb_view_vector(view, source, row, &vector, err));
+            VDB_CHECK(vdb_view_vector(view, source, row, room, &vector, err));
             VDB_CHECK(vdb_view_meta_read(&reader, row, &metadata, err));
             unsigned n = id.text != NULL ? (unsigned)strtoul(id.text + 3, NULL, 10) : (unsigned)id.number;
             assert_in_range(n, 0, IDS - 1);
@@ -464,8 +472,9 @@ static inline vdb_status find_all(struct vdb_store *store, struct model *seen, s
     vdb_status status = vdb_store_find(store, ids, IDS, &view, places, err);
     for (unsigned n = 0; n < IDS && status == VDB_OK; n++) {
         const float *vector;
+        float room[DIMENSION];
         if (places[n].source != VDB_SLOT_NONE) {
-            status = vdb_view_vector(&view, places[n].source, places[n].row, &vector, err);
+            status = vdb_view_vector(&view, places[n].source, places[n].row, room, &vector, err);
             if (status == VDB_OK) {
                 assert_true(vector[1] == (float)n);
                 seen->by_id[n] = (uint32_t)vector[0];

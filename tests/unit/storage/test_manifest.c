@@ -69,6 +69,7 @@ static void assert_same(const struct vdb_manifest *a, const struct vdb_manifest 
     assert_string_equal(a->schema.index, b->schema.index);
     assert_int_equal(a->schema.dimension, b->schema.dimension);
     assert_int_equal(a->schema.metric, b->schema.metric);
+    assert_int_equal(a->schema.element, b->schema.element);
     assert_true(a->follower == b->follower);
     assert_true(a->checkpoint_seq == b->checkpoint_seq);
     assert_int_equal(a->next_number, b->next_number);
@@ -515,9 +516,11 @@ static void test_future_formats(void **state)
     edit(&text, &collection, "\"cosine\"", "\"hamming\"");
     assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_VERSION, &err,
                  "schema.metric: \"hamming\"");
-    edit(&text, &collection, "\"f32\"", "\"f16\"");
+    edit(&text, &collection, "\"f32\"", "\"bf16\"");
     assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_VERSION, &err,
-                 "schema.element: \"f16\"");
+                 "schema.element: \"bf16\"");
+    edit(&text, &collection, "\"f32\"", "\"f8\"");
+    assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_VERSION, &err, "schema.element: \"f8\"");
     vdb_buf_fini(&text);
 }
 

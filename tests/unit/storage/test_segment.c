@@ -13,7 +13,10 @@ static void check_shape(struct world *w, const struct shape *shape)
     struct vdb_segment *segment = open_segment_ok(w, shape, &info);
     assert_int_equal(vdb_segment_rows(segment), shape->rows);
     assert_memory_equal(vdb_segment_info(segment), &info, sizeof info);
-    assert_int_equal(vdb_segment_stride(segment), (shape->dimension * 4 + 63) / 64 * 64);
+    size_t element_bytes = shape->element == VDB_ELEMENT_F32 ? 4 : shape->element == VDB_ELEMENT_F16 ? 2 : 1;
+    assert_int_equal(vdb_segment_stride(segment), (shape->dimension * element_bytes + 63) / 64 * 64);
+    assert_int_equal(vdb_segment_element(segment), shape->element);
+    assert_int_equal(vdb_segment_dimension(segment), shape->dimension);
     assert_ok(compare_segment(segment, shape, &w->err), &w->err);
     assert_ok(vdb_segment_verify(segment, &bytes, &w->err), &w->err);
     assert_int_equal(bytes, info.vectors.bytes + info.meta.bytes);
@@ -53,6 +56,42 @@ static void test_shapes(void **state)
             check_shape(w, &shape);
         }
     }
+}
+
+/* Every element, of dimensions around where a stride grows; all values of a byte, and the greatest half. */
+static void test_elements(void **state)
+{
+    struct world *w = *state;
+    static const vdb_element elements[] = {VDB_ELEMENT_F16, VDB_ELEMENT_U8, VDB_ELEMENT_I8};
+    static const uint32_t dimensions[] = {1, 2, 3, 31, 32, 33, 63, 64, 65, 128, 1000};
+    for (size_t e = 0; e < sizeof elements / sizeof elements[0]; e++) {
+        for (size_t d = 0; d < sizeof dimensions / sizeof dimensions[0]; d++) {
+            struct shape shape = {.rows = 1 + (uint32_t)(d * 97),
+                                  .dimension = dimensions[d],
+                                  .ids = IDS_MIXED,
+                                  .metadata = META_SHORT,
+                                  .element = elements[e]};
+            check_shape(w, &shape);
+        }
+    }
+}
+
+/* A segment opened as one of another element, or of another dimension of the same stride, is refused. */
+static void test_other_elements(void **state)
+{
+    struct world *w = *state;
+    struct shape shape = {.rows = 3, .dimension = 16, .element = VDB_ELEMENT_U8};
+    struct vdb_segment_info info;
+    struct vdb_segment *segment;
+    assert_ok(write_segment(w, &shape, &info), &w->err);
+    shape.element = VDB_ELEMENT_I8;
+    assert_fails(open_segment(w, &shape, &info, &segment), VDB_CORRUPT, &w->err, "the element is 1, expected 2");
+    shape.element = VDB_ELEMENT_F32;
+    assert_fails(open_segment(w, &shape, &info, &segment), VDB_CORRUPT, &w->err, "the element is 1, expected 0");
+    shape.element = VDB_ELEMENT_U8;
+    shape.dimension = 17;
+    assert_fails(open_segment(w, &shape, &info, &segment), VDB_CORRUPT, &w->err,
+                 "the dimension is 16, expected 17");
 }
 
 /* One row up to past a growth of the hash table and of the writer's arrays. */
@@ -371,6 +410,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SEGMENT_ON_MEMORY(test_shapes),
+        SEGMENT_ON_POSIX(test_elements),
+        SEGMENT_ON_MEMORY(test_other_elements),
         SEGMENT_ON_MEMORY(test_row_counts),
         SEGMENT_ON_MEMORY(test_huge_metadata),
         SEGMENT_ON_POSIX(test_huge_metadata),

@@ -257,8 +257,8 @@ static void test_every_flip_behind_the_checksums(void **state)
 }
 
 /* Writes value at section + offset of the meta (or vectors) file, sealed, and says what verify says. */
-static vdb_status verify_changed(struct world *w, const struct vdb_segment_info *info, vdb_block_file_kind kind,
-                                 uint32_t section, size_t offset, uint32_t value)
+static vdb_status verify_changed(struct world *w, const struct shape *shape, const struct vdb_segment_info *info,
+                                 vdb_block_file_kind kind, uint32_t section, size_t offset, uint32_t value)
 {
     struct vdb_segment *segment;
     struct vdb_segment_info wrong = *info;
@@ -274,9 +274,9 @@ static vdb_status verify_changed(struct world *w, const struct vdb_segment_info 
     vdb_store_u32(data + offset, value);
     *stamp_of(&wrong, kind) = image_seal(image, bytes);
     put_image(w, segment_file(kind, 0), image, bytes);
-    vdb_status status = open_segment(w, &small, &wrong, &segment);
+    vdb_status status = open_segment(w, shape, &wrong, &segment);
     if (status == VDB_OK) {
-        read_whatever(w, segment, &small);
+        read_whatever(w, segment, shape);
         status = vdb_segment_verify(segment, &read, &w->err);
     }
     vdb_segment_unref(segment);
@@ -327,11 +327,51 @@ static void test_lies(void **state)
         {VDB_BLOCK_FILE_META, HEAD, 52, 1, "reserved bytes"},
     };
     for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
-        vdb_status status = verify_changed(w, &info, lies[i].kind, lies[i].section, lies[i].offset,
+        vdb_status status = verify_changed(w, &small, &info, lies[i].kind, lies[i].section, lies[i].offset,
                                            lies[i].value);
         if (status != VDB_CORRUPT || strstr(w->err.text, lies[i].text) == NULL) {
             fail_msg("lie %zu: %s \"%s\", expected \"%s\"", i, vdb_status_name(status),
                      status != VDB_OK ? w->err.text : "", lies[i].text);
+        }
+    }
+}
+
+/* What only some elements have: numbers that are none, and other padding. */
+static void test_lies_of_elements(void **state)
+{
+    struct world *w = *state;
+    static const struct {
+        vdb_element element;
+        size_t offset;
+        uint32_t value;
+        const char *text; /* NULL: nothing is wrong */
+    } lies[] = {
+        {VDB_ELEMENT_F16, 0, 0x00007c00, "the vector of row 0 is not finite"},
+        {VDB_ELEMENT_F16, 0, 0xfc007bff, "the vector of row 0 is not finite"},
+        {VDB_ELEMENT_F16, 64 + 2, 0x7e000000, "the vector of row 1 is not finite"},
+        {VDB_ELEMENT_F16, 64 + 8, 0x00007c01,
+         "the vector of row 1 is not finite"}, /* the last, past the first eight bytes */
+        {VDB_ELEMENT_F16, 64 + 8, 0x00010000, "the padding of row 1 is not zero"},
+        {VDB_ELEMENT_F16, 64 + 0, 0xfbff7bff, NULL},
+        {VDB_ELEMENT_F16, 64 + 8, 0x0000fbff, NULL},
+        {VDB_ELEMENT_U8, 0, UINT32_MAX, NULL},
+        {VDB_ELEMENT_U8, 64 + 1, 0x7c007f80, NULL},
+        {VDB_ELEMENT_U8, 5, 1, "the padding of row 0 is not zero"},
+        {VDB_ELEMENT_U8, 60, 0x80000000, "the padding of row 0 is not zero"},
+        {VDB_ELEMENT_I8, 64, 0x80808080, NULL},
+        {VDB_ELEMENT_I8, 64 + 5, 0x00000100, "the padding of row 1 is not zero"},
+    };
+    for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+        struct vdb_segment_info info;
+        struct shape shape = small;
+        shape.element = lies[i].element;
+        assert_ok(write_segment(w, &shape, &info), &w->err);
+        vdb_status status = verify_changed(w, &shape, &info, VDB_BLOCK_FILE_VECTORS, 1, lies[i].offset,
+                                           lies[i].value);
+        if (lies[i].text == NULL ? status != VDB_OK
+                                 : status != VDB_CORRUPT || strstr(w->err.text, lies[i].text) == NULL) {
+            fail_msg("lie %zu: %s \"%s\", expected \"%s\"", i, vdb_status_name(status),
+                     status != VDB_OK ? w->err.text : "", lies[i].text != NULL ? lies[i].text : "fine");
         }
     }
 }
@@ -373,6 +413,7 @@ int main(void)
         SEGMENT_ON_MEMORY(test_other_segments),
         SEGMENT_ON_MEMORY(test_every_flip_behind_the_checksums),
         SEGMENT_ON_MEMORY(test_lies),
+        SEGMENT_ON_MEMORY(test_lies_of_elements),
         SEGMENT_ON_MEMORY(test_full_hash_table),
     };
     return cmocka_run_group_tests_name("segment_damage", tests, NULL, NULL);

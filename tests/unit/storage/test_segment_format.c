@@ -6,6 +6,7 @@
 #include "segment_world.h"
 
 #include <lz4.h>
+#include <math.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -25,22 +26,49 @@ static const uint8_t *section(struct file *file, uint32_t id, size_t expected_by
     return data;
 }
 
+/* The number that the bytes stand for. */
+static double number_at(const uint8_t *at, uint32_t element)
+{
+    float value;
+    unsigned half = at[0] + 256u * at[1];
+    double magnitude = half >> 10 & 31 ? ldexp(1024 + (half & 1023), (int)(half >> 10 & 31) - 25)
+                                       : ldexp(half & 1023, -24);
+    switch (element) {
+    case 0:
+        memcpy(&value, at, 4);
+        return (double)value;
+    case 1:
+        return at[0];
+    case 2:
+        return at[0] < 128 ? at[0] : at[0] - 256;
+    default:
+        return half >= 0x8000 ? -magnitude : magnitude;
+    }
+}
+
 static void check_vectors(struct file *file, const struct shape *shape)
 {
-    size_t stride = (shape->dimension * 4 + 63) / 64 * 64;
+    static const uint32_t codes[] = {
+        [VDB_ELEMENT_F32] = 0, [VDB_ELEMENT_U8] = 1, [VDB_ELEMENT_I8] = 2, [VDB_ELEMENT_F16] = 3};
+    static const size_t bytes_of_code[] = {4, 1, 1, 2};
+    const uint32_t code = codes[shape->element];
+    const size_t width = bytes_of_code[code];
+    size_t stride = (shape->dimension * width + 63) / 64 * 64;
     const uint8_t *rows = section(file, 1, shape->rows * stride);
     const uint8_t *head = section(file, 2, 64);
-    struct row row = make_scratch(shape);
     assert_int_equal(vdb_load_u32(head), shape->dimension);
-    assert_int_equal(vdb_load_u32(head + 4), 0);
+    assert_int_equal(vdb_load_u32(head + 4), code);
     assert_int_equal(vdb_load_u32(head + 8), stride);
     assert_int_equal(vdb_load_u32(head + 12), shape->rows);
     assert_int_equal((rows - file->image) % 4096, 0);
     for (uint32_t i = 0; i < shape->rows; i++) {
-        make_row(shape, i, &row);
-        assert_memory_equal(rows + i * stride, row.vector, shape->dimension * 4);
+        for (uint32_t d = 0; d < shape->dimension; d++) {
+            assert_true(number_at(rows + i * stride + d * width, code) == (double)number_of(shape, i, d));
+        }
+        for (size_t b = shape->dimension * width; b < stride; b++) {
+            assert_int_equal(rows[i * stride + b], 0);
+        }
     }
-    free_scratch(&row);
 }
 
 /* Walks the blocks from front to back. */
@@ -166,6 +194,21 @@ static void test_bytes_are_as_documented(void **state)
     }
 }
 
+static void test_elements_are_as_documented(void **state)
+{
+    struct world *w = *state;
+    static const vdb_element elements[] = {VDB_ELEMENT_F32, VDB_ELEMENT_F16, VDB_ELEMENT_U8, VDB_ELEMENT_I8};
+    for (size_t e = 0; e < 4; e++) {
+        struct shape shape = {.rows = 300, .dimension = 70, .element = elements[e]};
+        struct vdb_segment_info info;
+        struct file file;
+        assert_ok(write_segment(w, &shape, &info), &w->err);
+        file.image = get_image(w, segment_file(VDB_BLOCK_FILE_VECTORS, 0), &file.bytes);
+        check_vectors(&file, &shape);
+        free(file.image);
+    }
+}
+
 static void test_bitmap_is_as_documented(void **state)
 {
     struct world *w = *state;
@@ -198,6 +241,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SEGMENT_ON_MEMORY(test_bytes_are_as_documented),
+        SEGMENT_ON_MEMORY(test_elements_are_as_documented),
         SEGMENT_ON_MEMORY(test_bitmap_is_as_documented),
     };
     return cmocka_run_group_tests_name("segment_format", tests, NULL, NULL);

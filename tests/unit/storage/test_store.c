@@ -95,7 +95,7 @@ static void check_view(const struct vdb_view *view, const struct model *model)
             seen.by_id[n] = stamp;
             points++;
             vector_of(n, stamp, expected);
-            assert_ok(vdb_view_vector(view, source, row, &vector, &err), &err);
+            assert_ok(vdb_view_vector(view, source, row, NULL, &vector, &err), &err);
             assert_memory_equal(vector, expected, sizeof expected);
             metadata_of(n, stamp, text);
             assert_ok(vdb_view_meta_read(&reader, row, &metadata, &err), &err);
@@ -468,7 +468,7 @@ static void *reader(void *arg)
                 const float *vector;
                 if (vdb_bitset_test(&visible, row)) {
                     assert_ok(vdb_view_id(&view, source, row, &id, &err), &err);
-                    assert_ok(vdb_view_vector(&view, source, row, &vector, &err), &err);
+                    assert_ok(vdb_view_vector(&view, source, row, NULL, &vector, &err), &err);
                     unsigned n = id.text != NULL ? (unsigned)strtoul(id.text + 3, NULL, 10) : (unsigned)id.number;
                     assert_int_equal(model.by_id[n], 0);
                     model.by_id[n] = (uint32_t)vector[0] / 8;

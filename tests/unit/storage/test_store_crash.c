@@ -82,7 +82,7 @@ static void read_state(struct vdb_store *store, unsigned by_id[IDS])
             struct vdb_str metadata;
             struct vdb_view_meta reader;
             char expected[64];
-            assert_ok(vdb_view_vector(&view, place.source, place.row, &vector, &err), &err);
+            assert_ok(vdb_view_vector(&view, place.source, place.row, NULL, &vector, &err), &err);
             vdb_view_meta_init(&reader, &view, place.source);
             assert_ok(vdb_view_meta_read(&reader, place.row, &metadata, &err), &err);
             by_id[n] = (unsigned)vector[0];

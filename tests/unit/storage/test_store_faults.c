@@ -415,13 +415,9 @@ static bool step_with_failing_allocation(struct vdb_env *before, const struct wo
     return passed;
 }
 
-static void test_failed_allocations_in_every_step(void **state)
+static uint64_t fail_allocations_in_every_step(vdb_element element)
 {
-    (void)state;
-    if (!alloc_fail_works()) {
-        skip();
-    }
-    struct vdb_env *env = fresh_env();
+    struct vdb_env *env = fresh_env_of(element);
     struct world w = {.env = env};
     uint64_t cases = 0;
     hook_env(env);
@@ -441,8 +437,20 @@ static void test_failed_allocations_in_every_step(void **state)
     where.active = false;
     world_fini(&w);
     vdb_env_memory_destroy(env);
+    return cases;
+}
+
+static void test_failed_allocations_in_every_step(void **state)
+{
+    (void)state;
+    if (!alloc_fail_works()) {
+        skip();
+    }
+    uint64_t cases = fail_allocations_in_every_step(VDB_ELEMENT_F32);
+    uint64_t halves = fail_allocations_in_every_step(VDB_ELEMENT_F16);
     print_message("%llu failed allocations in the steps of the script\n", (unsigned long long)cases);
     assert_true(cases > 1000);
+    assert_true(halves > cases); /* checkpoints take a vector's room more */
 }
 
 /* Opening, reading, verifying, snapshots and restore. */

@@ -99,14 +99,21 @@ static void test_kill_everywhere(void **state)
     (void)state;
     struct counts counts = {0};
     bool thorough = wanted_states() > 0;
-    struct vdb_env *fresh = fresh_env();
-    uint64_t operations = count_operations(fresh);
+    static const vdb_element elements[] = {VDB_ELEMENT_F32, VDB_ELEMENT_F16, VDB_ELEMENT_U8, VDB_ELEMENT_I8};
+    struct vdb_env *fresh[4];
+    uint64_t operations = 0;
+    for (int e = 0; e < 4; e++) {
+        fresh[e] = fresh_env_of(elements[e]);
+        uint64_t count = count_operations(fresh[e]);
+        assert_true(e == 0 || count == operations);
+        operations = count;
+    }
     where.active = true;
     where.what = "kill sweep";
     for (uint64_t n = 1; n <= operations; n += STRIDE) {
         for (uint64_t seed = 1; seed <= (thorough ? 4 : 2); seed++) {
             struct world w;
-            struct vdb_env *env = clone_env(fresh);
+            struct vdb_env *env = clone_env(fresh[seed == 1 ? 0 : (n + seed) % 4]);
             run_to_death(&w, env, n, n * 31 + seed);
             assert_true(w.status != VDB_OK || w.step == STEPS); /* closing does not tell */
             vdb_env_memory_crash(env, UINT64_MAX);
@@ -120,7 +127,9 @@ static void test_kill_everywhere(void **state)
         }
     }
     where.active = false;
-    vdb_env_memory_destroy(fresh);
+    for (int e = 0; e < 4; e++) {
+        vdb_env_memory_destroy(fresh[e]);
+    }
     assert_true(operations > 400);
     print_message("%llu operations: %llu kills, %llu deaths during recovery; 0 losses\n",
                   (unsigned long long)operations, (unsigned long long)counts.kills,

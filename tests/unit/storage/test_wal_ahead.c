@@ -271,7 +271,9 @@ static void test_the_lead_reaches_everyone(void **state)
         for (int i = 0; i < WRITERS + 2; i++) {
             pthread_join(threads[i], NULL);
             assert_true(fail_at > 0 || sides[i].status == VDB_OK);
-            assert_true(fail_at == 0 || sides[i].status == VDB_IO || sides[i].status == VDB_READ_ONLY);
+            /* A writer needs more syncs than that; a rotator none while the segment is empty. */
+            assert_true(fail_at == 0 || sides[i].status == VDB_IO || sides[i].status == VDB_READ_ONLY ||
+                        (sides[i].rotates && sides[i].status == VDB_OK));
         }
         assert_null(r.wal->waiters);
         assert_false(r.wal->leading);

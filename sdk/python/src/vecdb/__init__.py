@@ -20,7 +20,7 @@ from .errors import (
     Unavailable,
     VecDBError,
 )
-from .results import CollectionInfo, Explain, Point, SearchHit, SearchResult, ServerVersion, WriteResult
+from .results import CollectionInfo, Explain, Point, SearchHit, SearchResult, ServerVersion, Snapshot, WriteResult
 
 __version__ = "0.2.0"
 
@@ -37,6 +37,7 @@ __all__ = [
     "SearchResult",
     "ServerError",
     "ServerVersion",
+    "Snapshot",
     "Unavailable",
     "VecDBClient",
     "VecDBError",

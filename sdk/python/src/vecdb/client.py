@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from . import wire
 from .errors import VecDBError
-from .results import CollectionInfo, Point, PointId, SearchResult, ServerVersion, WriteResult
+from .results import CollectionInfo, Point, PointId, SearchResult, ServerVersion, Snapshot, WriteResult
 from .transport import Transport
 
 
@@ -60,8 +60,15 @@ class VecDBClient:
         dimension: int,
         metric: str = "cosine",
         index_config: Mapping[str, Any] | None = None,
+        element: str | None = None,
     ) -> CollectionInfo:
-        """Creates a collection; it is on disk when this returns. metric: "l2", "cosine", "dot" or "l1"."""
+        """Creates a collection; it is on disk when this returns. metric: "l2", "cosine", "dot" or "l1".
+
+        element: what is kept of each number of a vector: "f32" (the server's default), "f16" (half the size; -65504 to
+        65504, rounded to the nearest when a point comes in), "u8" or "i8" (a quarter; whole numbers of 0 to 255 or -128
+        to 127, anything else is refused). Vectors are float32 in requests and answers all the same, and a search's
+        vector is never rounded.
+        """
         body: dict[str, Any] = {
             "name": _text("name", name),
             "dimension": _count("dimension", dimension),
@@ -69,6 +76,8 @@ class VecDBClient:
         }
         if index_config is not None:
             body["index_config"] = _mapping("index_config", index_config)
+        if element is not None:
+            body["element"] = _text("element", element)
         return wire.decode_info(self._post("/v1/collections", wire.encode_json("index_config", body), read=False))
 
     def list_collections(self) -> list[CollectionInfo]:
@@ -134,27 +143,33 @@ class VecDBClient:
         ids: Iterable[PointId],
         with_vector: bool = True,
         with_metadata: bool = True,
+        snapshot: str | None = None,
     ) -> list[Point]:
         """The points of those ids that are there, in the order asked. Up to 10,000 ids are read as of one moment;
-        more are read in several requests."""
+        more are read in several requests. With `snapshot`, all of them as of that one."""
         path = _path("collection", collection) + "/points/get"
         options = {
             "with_vector": bool(with_vector),
             "with_metadata": bool(with_metadata),
             "vector_encoding": "base64",
+            **_at(snapshot),
         }
         points: list[Point] = []
         for _, body in _id_bodies(wire.check_ids("ids", ids), options):
             points += wire.decode_list(self._post(path, body, read=True), "points", wire.decode_point)
         return points
 
-    def count(self, collection: str, filter: Mapping[str, Any] | None = None) -> int:
-        """Live points; with a filter (docs/filters.md) those that match."""
+    def count(
+        self, collection: str, filter: Mapping[str, Any] | None = None, snapshot: str | None = None
+    ) -> int:
+        """Live points; with a filter (docs/filters.md) those that match; with `snapshot` as of that one."""
         path = _path("collection", collection) + "/count"
-        if filter is None:
+        body: dict[str, Any] = dict(_at(snapshot))
+        if filter is not None:
+            body["filter"] = _mapping("filter", filter)
+        if not body:
             return int(wire.answer_field(self._get(path), "count"))
-        body = wire.encode_json("filter", {"filter": _mapping("filter", filter)})
-        return int(wire.answer_field(self._post(path, body, read=True), "count"))
+        return int(wire.answer_field(self._post(path, wire.encode_json("filter", body), read=True), "count"))
 
     def search(
         self,
@@ -165,8 +180,10 @@ class VecDBClient:
         with_vector: bool = False,
         with_metadata: bool = True,
         explain: bool = False,
+        snapshot: str | None = None,
     ) -> SearchResult:
-        """The `limit` nearest points that pass the filter, nearest first, all from one consistent view."""
+        """The `limit` nearest points that pass the filter, nearest first, all from one consistent view: the present
+        one, or that of `snapshot`."""
         body: dict[str, Any] = {
             "vector": wire.encode_vector(wire.check_floats("vector", vector, 1)),
             "k": _count("limit", limit),
@@ -174,11 +191,30 @@ class VecDBClient:
             "with_metadata": bool(with_metadata),
             "vector_encoding": "base64",
             "explain": bool(explain),
+            **_at(snapshot),
         }
         if filter is not None:
             body["filter"] = _mapping("filter", filter)
         path = _path("collection", collection) + "/search"
         return wire.decode_search(self._post(path, wire.encode_json("filter", body), read=True))
+
+    # ---- Snapshots ----------------------------------------------------------------------------------------
+
+    def create_snapshot(self, collection: str, name: str) -> Snapshot:
+        """Keeps the collection's present state under a name, on disk when this returns; AlreadyExists when it is
+        taken. search, get and count read at it with `snapshot=name`, while writes go on."""
+        body = wire.encode_json("name", {"name": _text("name", name)})
+        return wire.decode_snapshot(self._post(_path("collection", collection) + "/snapshots", body, read=False))
+
+    def list_snapshots(self, collection: str) -> list[Snapshot]:
+        """The collection's snapshots in name order."""
+        answer = self._get(_path("collection", collection) + "/snapshots")
+        return wire.decode_list(answer, "snapshots", wire.decode_snapshot)
+
+    def delete_snapshot(self, collection: str, name: str) -> None:
+        """Deletes a snapshot; NotFound when it is not there. Reads that run at it go on."""
+        path = _path("collection", collection) + "/snapshots/" + _part("name", name)
+        self._transport.request("DELETE", path, read=False)
 
     # ---- The server ---------------------------------------------------------------------------------------
 
@@ -246,13 +282,22 @@ def _mapping(name: str, value: Any) -> Mapping[str, Any]:
     return value
 
 
+def _at(snapshot: Any) -> dict[str, str]:
+    return {} if snapshot is None else {"snapshot": _text("snapshot", snapshot)}
+
+
 def _path(name: str, collection: Any) -> str:
-    """The path of one collection. An empty name would silently address another route."""
-    if not _text(name, collection):
-        raise ValueError(f"{name}: empty")
-    if collection in (".", ".."):
-        raise ValueError(f"{name}: {collection!r} is no collection name")
+    """The path of one collection."""
+    return "/v1/collections/" + _part(name, collection)
+
+
+def _part(argument: str, name: Any) -> str:
+    """A name as one part of a path. An empty one would silently address another route."""
+    if not _text(argument, name):
+        raise ValueError(f"{argument}: empty")
+    if name in (".", ".."):
+        raise ValueError(f"{argument}: {name!r} names nothing")
     try:
-        return "/v1/collections/" + quote(collection, safe="")
+        return quote(name, safe="")
     except UnicodeEncodeError:
-        raise ValueError(f"{name}: {collection!r} is not valid Unicode") from None
+        raise ValueError(f"{argument}: {name!r} is not valid Unicode") from None

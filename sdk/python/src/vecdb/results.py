@@ -29,6 +29,20 @@ class CollectionInfo:
     segment_dead: int = 0  # deleted or replaced, not compacted away yet
     segment_bytes: int = 0
     checkpoint_seq: int = 0  # the segments hold all writes up to it, the log those after
+    segment_live_bytes: int = 0  # the share of live rows: segment_bytes / this is the space amplification
+    compaction_debt_bytes: int = 0  # that compactions would read now until they have nothing to do
+    element: str = "f32"  # what is kept of each number of a vector
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A collection's state under a name, to read at with `snapshot=`."""
+
+    name: str
+    seq: int  # of the last write in it
+    created_us: int  # microseconds since 1970
+    points: int
+    bytes: int  # of its files; shared with the collection until a compaction drops them there
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import ServerError
-from .results import CollectionInfo, Explain, Point, PointId, SearchHit, SearchResult, Vector
+from .results import CollectionInfo, Explain, Point, PointId, SearchHit, SearchResult, Snapshot, Vector
 
 POINTS_PER_REQUEST = 10_000  # the server's limit for one batch
 BYTES_PER_REQUEST = 32 << 20  # half of the server's limit for a body
@@ -234,6 +234,19 @@ def decode_info(answer: Mapping[str, Any]) -> CollectionInfo:
         segment_dead=answer.get("segment_dead", 0),
         segment_bytes=answer.get("segment_bytes", 0),
         checkpoint_seq=answer.get("checkpoint_seq", 0),
+        segment_live_bytes=answer.get("segment_live_bytes", 0),
+        compaction_debt_bytes=answer.get("compaction_debt_bytes", 0),
+        element=answer.get("element", "f32"),
+    )
+
+
+def decode_snapshot(answer: Mapping[str, Any]) -> Snapshot:
+    return Snapshot(
+        name=answer_field(answer, "name"),
+        seq=answer.get("seq", 0),
+        created_us=answer.get("created_us", 0),
+        points=answer.get("points", 0),
+        bytes=answer.get("bytes", 0),
     )
 
 

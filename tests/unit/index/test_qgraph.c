@@ -348,7 +348,7 @@ static void test_every_level_answers_the_same(void **state)
         struct vdb_qgraph *graph = build(&data, NULL);
         for (size_t w = 0; w < sizeof widths / sizeof widths[0]; w++) {
             for (size_t q = 0; q < QUERIES; q++) {
-                struct vdb_candidate first[K];
+                struct vdb_candidate first[K] = {{0}};
                 for (unsigned level = VDB_CPU_SCALAR; level <= kernels->level; level++) {
                     if (!vdb_cpu_runs(kernels->level, (vdb_cpu_level)level)) {
                         continue;

@@ -89,7 +89,7 @@ static void array_fini(struct hnsw_array *array)
     }
 }
 
-vdb_status hnsw_grow(struct vdb_hnsw *hnsw, uint32_t row, struct vdb_err *err)
+vdb_status vdb_hnsw_grow(struct vdb_hnsw *hnsw, uint32_t row, struct vdb_err *err)
 {
     if (row < atomic_load_explicit(&hnsw->row_end, memory_order_acquire)) {
         return VDB_OK;
@@ -108,7 +108,7 @@ vdb_status hnsw_grow(struct vdb_hnsw *hnsw, uint32_t row, struct vdb_err *err)
     return status;
 }
 
-hnsw_slot *hnsw_make_upper(struct vdb_hnsw *hnsw, unsigned level)
+hnsw_slot *vdb_hnsw_make_upper(struct vdb_hnsw *hnsw, unsigned level)
 {
     size_t bytes = vdb_round_up((size_t)level * hnsw->params.m * sizeof(hnsw_slot), VDB_CACHE_LINE_BYTES);
     pthread_mutex_lock(&hnsw->grow_lock);
@@ -134,7 +134,7 @@ hnsw_slot *hnsw_make_upper(struct vdb_hnsw *hnsw, unsigned level)
     return slots;
 }
 
-struct hnsw_group *hnsw_make_group(struct vdb_hnsw *hnsw, uint32_t head)
+struct hnsw_group *vdb_hnsw_make_group(struct vdb_hnsw *hnsw, uint32_t head)
 {
     struct hnsw_group *group = vdb_calloc(1, sizeof *group);
     if (group == NULL) {
@@ -160,7 +160,7 @@ static uint64_t mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
-unsigned hnsw_level_of(const struct vdb_hnsw *hnsw, uint32_t row)
+unsigned vdb_hnsw_level_of(const struct vdb_hnsw *hnsw, uint32_t row)
 {
     double uniform = ((double)(mix(mix(hnsw->params.seed) ^ row) >> 11) + 1) * 0x1p-53; /* (0, 1] */
     double level = -log(uniform) * hnsw->level_scale;
@@ -182,7 +182,7 @@ static void scratch_destroy(struct hnsw_scratch *scratch)
     }
 }
 
-bool hnsw_entries_reserve(struct hnsw_entry **entries, size_t *capacity, size_t count)
+bool vdb_hnsw_entries_reserve(struct hnsw_entry **entries, size_t *capacity, size_t count)
 {
     if (count <= *capacity) {
         return true;
@@ -195,7 +195,7 @@ bool hnsw_entries_reserve(struct hnsw_entry **entries, size_t *capacity, size_t 
     return true;
 }
 
-struct hnsw_scratch *hnsw_scratch_get(const struct vdb_hnsw *hnsw, uint32_t limit)
+struct hnsw_scratch *vdb_hnsw_scratch_get(const struct vdb_hnsw *hnsw, uint32_t limit)
 {
     struct vdb_hnsw *shared = (struct vdb_hnsw *)hnsw;
     struct hnsw_scratch *scratch = NULL;
@@ -228,14 +228,14 @@ struct hnsw_scratch *hnsw_scratch_get(const struct vdb_hnsw *hnsw, uint32_t limi
     }
     size_t width = hnsw->params.ef_construction > hnsw->params.ef_search ? hnsw->params.ef_construction
                                                                          : hnsw->params.ef_search;
-    if (!hnsw_entries_reserve(&scratch->pool, &scratch->pool_capacity, width + 1)) {
+    if (!vdb_hnsw_entries_reserve(&scratch->pool, &scratch->pool_capacity, width + 1)) {
         scratch_destroy(scratch);
         return NULL;
     }
     return scratch;
 }
 
-void hnsw_scratch_put(const struct vdb_hnsw *hnsw, struct hnsw_scratch *scratch)
+void vdb_hnsw_scratch_put(const struct vdb_hnsw *hnsw, struct hnsw_scratch *scratch)
 {
     struct vdb_hnsw *shared = (struct vdb_hnsw *)hnsw;
     for (unsigned i = 0; i < HNSW_SCRATCHES_IDLE; i++) {
@@ -342,7 +342,7 @@ void vdb_hnsw_destroy(struct vdb_hnsw *hnsw)
     free(hnsw);
 }
 
-vdb_status hnsw_rows_fit(const struct vdb_hnsw *hnsw, const struct vdb_rows *rows, struct vdb_err *err)
+vdb_status vdb_hnsw_rows_fit(const struct vdb_hnsw *hnsw, const struct vdb_rows *rows, struct vdb_err *err)
 {
     if (rows->dimension != hnsw->dimension) {
         return vdb_err_set(err, VDB_INVALID, "hnsw: rows: dimension %zu, the graph is of %zu", rows->dimension,

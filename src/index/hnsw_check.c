@@ -245,10 +245,10 @@ static vdb_status check_row(const struct vdb_hnsw *hnsw, const struct vdb_rows *
 {
     unsigned level = level_of(hnsw, row);
     if (level + 1 > atomic_load_explicit(&hnsw->entry, memory_order_relaxed) >> 32 ||
-        level != hnsw_level_of(hnsw, row)) {
+        level != vdb_hnsw_level_of(hnsw, row)) {
         return vdb_err_set(err, VDB_CORRUPT, "hnsw: row %u: level %u", row, level);
     }
-    if (hnsw->params.vectors_inside && !hnsw_is_stored(hnsw, row, vdb_rows_at(rows, row))) {
+    if (hnsw->params.vectors_inside && !vdb_hnsw_is_stored(hnsw, row, vdb_rows_at(rows, row))) {
         return vdb_err_set(err, VDB_CORRUPT, "hnsw: row %u: its vector is not the one inside", row);
     }
     for (unsigned layer = 0; layer <= level; layer++) {
@@ -298,7 +298,7 @@ static vdb_status check_all(const struct vdb_hnsw *hnsw, const struct vdb_rows *
     return VDB_OK;
 }
 
-vdb_status hnsw_check_alone(const struct vdb_hnsw *hnsw, const struct vdb_rows *rows, struct vdb_err *err)
+vdb_status vdb_hnsw_check_alone(const struct vdb_hnsw *hnsw, const struct vdb_rows *rows, struct vdb_err *err)
 {
     const uint32_t row_end = atomic_load_explicit(&hnsw->row_end, memory_order_relaxed);
     if (rows->count < row_end) {
@@ -315,9 +315,9 @@ vdb_status hnsw_check_alone(const struct vdb_hnsw *hnsw, const struct vdb_rows *
 
 vdb_status vdb_hnsw_check(struct vdb_hnsw *hnsw, const struct vdb_rows *rows, struct vdb_err *err)
 {
-    VDB_TRY(hnsw_rows_fit(hnsw, rows, err));
+    VDB_TRY(vdb_hnsw_rows_fit(hnsw, rows, err));
     pthread_rwlock_wrlock(&hnsw->writers);
-    vdb_status status = hnsw_check_alone(hnsw, rows, err);
+    vdb_status status = vdb_hnsw_check_alone(hnsw, rows, err);
     pthread_rwlock_unlock(&hnsw->writers);
     return status;
 }

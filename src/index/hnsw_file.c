@@ -181,7 +181,7 @@ static vdb_status save_alone(struct vdb_hnsw *hnsw, const struct vdb_rows *rows,
                              struct writer *writer, struct vdb_err *err)
 {
     vdb_index_write_fn *write = writer->write;
-    VDB_TRY(hnsw_sweep_all(hnsw, rows, err));
+    VDB_TRY(vdb_hnsw_sweep_all(hnsw, rows, err));
     writer->write = NULL;
     VDB_TRY(put_all(hnsw, stamp, 0, writer, err));
     uint64_t bytes = writer->bytes + TRAILER_BYTES;
@@ -195,7 +195,7 @@ vdb_status vdb_hnsw_save(struct vdb_hnsw *hnsw, const struct vdb_rows *rows, uin
                          vdb_index_write_fn *write, void *ctx, struct vdb_err *err)
 {
     struct writer writer = {.write = write, .ctx = ctx};
-    VDB_TRY(hnsw_rows_fit(hnsw, rows, err));
+    VDB_TRY(vdb_hnsw_rows_fit(hnsw, rows, err));
     pthread_rwlock_wrlock(&hnsw->writers);
     const uint32_t row_end = atomic_load_explicit(&hnsw->row_end, memory_order_relaxed);
     vdb_status status = rows->count < row_end
@@ -307,9 +307,9 @@ static vdb_status read_node(struct vdb_hnsw *hnsw, const struct vdb_rows *rows, 
                             struct vdb_cursor *cursor, struct vdb_err *err)
 {
     struct hnsw_node *node = hnsw_node_at(hnsw, row);
-    unsigned level = hnsw_level_of(hnsw, row);
+    unsigned level = vdb_hnsw_level_of(hnsw, row);
     if (level > 0) {
-        hnsw_slot *upper = hnsw_make_upper(hnsw, level);
+        hnsw_slot *upper = vdb_hnsw_make_upper(hnsw, level);
         if (upper == NULL) {
             return vdb_err_no_memory(err, "the graph's upper layers");
         }
@@ -318,7 +318,7 @@ static vdb_status read_node(struct vdb_hnsw *hnsw, const struct vdb_rows *rows, 
     atomic_store_explicit(&node->level, (unsigned char)level, memory_order_relaxed);
     atomic_store_explicit(&node->state, HNSW_NODE, memory_order_relaxed);
     if (hnsw->params.vectors_inside) {
-        hnsw_convert(hnsw, vdb_rows_at(rows, row), hnsw_at(&hnsw->vectors, row));
+        vdb_hnsw_convert(hnsw, vdb_rows_at(rows, row), hnsw_at(&hnsw->vectors, row));
     }
     for (unsigned layer = 0; layer <= level; layer++) {
         hnsw_slot *slots = hnsw_list_at(hnsw, row, layer);
@@ -357,9 +357,9 @@ static vdb_status read_groups(struct vdb_hnsw *hnsw, const struct vdb_rows *rows
                 return vdb_err_set(err, VDB_CORRUPT, "hnsw: group %u: row %u cannot be in it", i, row);
             }
             if (hnsw->params.vectors_inside) {
-                hnsw_convert(hnsw, vdb_rows_at(rows, row), hnsw_at(&hnsw->vectors, row));
+                vdb_hnsw_convert(hnsw, vdb_rows_at(rows, row), hnsw_at(&hnsw->vectors, row));
             }
-            VDB_TRY(hnsw_join_group(hnsw, head, row, err));
+            VDB_TRY(vdb_hnsw_join_group(hnsw, head, row, err));
             atomic_fetch_add_explicit(&hnsw->rows, 1, memory_order_relaxed);
         }
     }
@@ -390,10 +390,10 @@ static vdb_status read_graph(struct vdb_hnsw *hnsw, const struct vdb_rows *rows,
         if (header->entry >= header->row_end || states[header->entry] != 1) {
             return vdb_err_set(err, VDB_CORRUPT, "hnsw: entry point: row %u is no node", header->entry);
         }
-        uint64_t layers = (uint64_t)hnsw_level_of(hnsw, header->entry) + 1;
+        uint64_t layers = (uint64_t)vdb_hnsw_level_of(hnsw, header->entry) + 1;
         atomic_store_explicit(&hnsw->entry, layers << 32 | header->entry, memory_order_relaxed);
     }
-    return hnsw_check_alone(hnsw, rows, err);
+    return vdb_hnsw_check_alone(hnsw, rows, err);
 }
 
 vdb_status vdb_hnsw_load(const struct vdb_rows *rows, uint64_t stamp, const void *data, size_t bytes,
@@ -408,7 +408,7 @@ vdb_status vdb_hnsw_load(const struct vdb_rows *rows, uint64_t stamp, const void
     VDB_CHECK(check_origin(&header, rows, stamp, err));
     VDB_CHECK(vdb_hnsw_create(&header.params, rows, header.row_end, &hnsw, err));
     if (header.row_end > 0) {
-        VDB_CHECK(hnsw_grow(hnsw, header.row_end - 1, err));
+        VDB_CHECK(vdb_hnsw_grow(hnsw, header.row_end - 1, err));
     }
     vdb_cursor_init(&cursor, data, bytes - TRAILER_BYTES);
     (void)vdb_cursor_take(&cursor, HEADER_BYTES);

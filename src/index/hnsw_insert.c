@@ -20,7 +20,7 @@ enum { PROGRESS_ROWS = 64 };
 
 /* ---- Lists ---- */
 
-void hnsw_write_list(hnsw_slot *slots, uint32_t slot_count, const uint32_t *links, uint32_t count)
+void vdb_hnsw_write_list(hnsw_slot *slots, uint32_t slot_count, const uint32_t *links, uint32_t count)
 {
     for (uint32_t i = 0; i < slot_count; i++) {
         uint32_t link = i < count ? links[i] : HNSW_NONE;
@@ -48,7 +48,7 @@ static void init_list(hnsw_slot *slots, uint32_t slot_count, const uint32_t *lin
     }
 }
 
-void hnsw_set_tree_link(struct vdb_hnsw *hnsw, uint32_t row, uint32_t link)
+void vdb_hnsw_set_tree_link(struct vdb_hnsw *hnsw, uint32_t row, uint32_t link)
 {
     hnsw_slot *slots = hnsw_list_at(hnsw, row, 0);
     uint32_t victim = 0;
@@ -88,7 +88,7 @@ static bool take_child(struct vdb_hnsw *hnsw, uint32_t parent, uint32_t child, b
     bool room = count < hnsw->children_max &&
                 ((may_lose && count == 0) || hnsw_link_get(&slots[hnsw->links0 - 1]) == HNSW_NONE);
     if (room) {
-        hnsw_set_tree_link(hnsw, parent, child | HNSW_CHILD);
+        vdb_hnsw_set_tree_link(hnsw, parent, child | HNSW_CHILD);
     } else if (count > 0) {
         *below = children[turn % count];
     }
@@ -100,11 +100,11 @@ static void set_parent(struct vdb_hnsw *hnsw, uint32_t child, uint32_t parent)
 {
     struct hnsw_node *node = hnsw_node_at(hnsw, child);
     hnsw_lock(&node->lock);
-    hnsw_set_tree_link(hnsw, child, parent | HNSW_PARENT);
+    vdb_hnsw_set_tree_link(hnsw, child, parent | HNSW_PARENT);
     hnsw_unlock(&node->lock);
 }
 
-void hnsw_adopt(struct vdb_hnsw *hnsw, uint32_t child, uint32_t start)
+void vdb_hnsw_adopt(struct vdb_hnsw *hnsw, uint32_t child, uint32_t start)
 {
     uint32_t turn = child * UINT32_C(2654435761);
     uint32_t parent = start;
@@ -128,7 +128,7 @@ static int compare_entries(const void *a, const void *b)
     return left_row < right_row ? -1 : left_row > right_row;
 }
 
-void hnsw_sort(struct hnsw_entry *entries, size_t count)
+void vdb_hnsw_sort(struct hnsw_entry *entries, size_t count)
 {
     if (count > 64) {
         qsort(entries, count, sizeof *entries, compare_entries);
@@ -163,8 +163,8 @@ static bool is_covered(struct hnsw_walk *walk, struct hnsw_entry candidate, cons
     return false;
 }
 
-uint32_t hnsw_choose(struct hnsw_walk *walk, const struct hnsw_entry *sorted, size_t count, uint32_t slots,
-                     uint32_t *out)
+uint32_t vdb_hnsw_choose(struct hnsw_walk *walk, const struct hnsw_entry *sorted, size_t count, uint32_t slots,
+                         uint32_t *out)
 {
     uint32_t covering[2 * VDB_HNSW_M_MAX]; /* chosen for their own sake */
     uint32_t pruned[2 * VDB_HNSW_M_MAX];
@@ -240,9 +240,9 @@ static void link_back(struct hnsw_walk *walk, uint32_t to, uint32_t row, unsigne
                 in_view ? hnsw_distance(walk, base, hnsw_vector(walk, there)) : -INFINITY, links[i]};
         }
         walk->distances += entry_count;
-        hnsw_sort(entries, entry_count);
-        count = hnsw_choose(walk, entries, entry_count, slot_count, links);
-        hnsw_write_list(slots, slot_count, links, count);
+        vdb_hnsw_sort(entries, entry_count);
+        count = vdb_hnsw_choose(walk, entries, entry_count, slot_count, links);
+        vdb_hnsw_write_list(slots, slot_count, links, count);
     }
     hnsw_unlock(&node->lock);
 }
@@ -254,10 +254,10 @@ static bool extend(struct hnsw_walk *walk, unsigned layer)
     struct hnsw_scratch *scratch = walk->scratch;
     const size_t first_count = walk->pool_count;
     const uint32_t slot_count = hnsw_list_slots(hnsw, layer);
-    if (!hnsw_entries_reserve(&scratch->pool, &scratch->pool_capacity, first_count * (slot_count + 1) + 1)) {
+    if (!vdb_hnsw_entries_reserve(&scratch->pool, &scratch->pool_capacity, first_count * (slot_count + 1) + 1)) {
         return false;
     }
-    hnsw_new_epoch(scratch);
+    vdb_hnsw_new_epoch(scratch);
     for (size_t i = 0; i < first_count; i++) {
         scratch->marks[scratch->pool[i].row] = scratch->epoch;
     }
@@ -277,7 +277,7 @@ static bool extend(struct hnsw_walk *walk, unsigned layer)
             }
         }
     }
-    hnsw_sort(scratch->pool, walk->pool_count);
+    vdb_hnsw_sort(scratch->pool, walk->pool_count);
     return true;
 }
 
@@ -294,14 +294,14 @@ static size_t selectable(const struct hnsw_walk *walk, uint32_t row, struct hnsw
     return count;
 }
 
-vdb_status hnsw_join_group(struct vdb_hnsw *hnsw, uint32_t head, uint32_t row, struct vdb_err *err)
+vdb_status vdb_hnsw_join_group(struct vdb_hnsw *hnsw, uint32_t head, uint32_t row, struct vdb_err *err)
 {
     struct hnsw_node *head_node = hnsw_node_at(hnsw, head);
     struct hnsw_node *node = hnsw_node_at(hnsw, row);
     hnsw_lock(&head_node->lock);
     struct hnsw_group *group = atomic_load_explicit(&head_node->group, memory_order_acquire);
     if (group == NULL) {
-        group = hnsw_make_group(hnsw, head);
+        group = vdb_hnsw_make_group(hnsw, head);
         if (group != NULL) {
             atomic_store_explicit(&head_node->group, group, memory_order_release);
         }
@@ -333,7 +333,7 @@ static uint32_t find_equal(const struct hnsw_walk *walk)
     const struct vdb_hnsw *hnsw = walk->hnsw;
     for (size_t i = 0; i < walk->pool_count; i++) {
         struct hnsw_entry entry = walk->scratch->pool[i];
-        if (hnsw_state_of(hnsw, entry.row) == HNSW_NODE && hnsw_walk_equals(walk, entry.row)) {
+        if (hnsw_state_of(hnsw, entry.row) == HNSW_NODE && vdb_hnsw_walk_equals(walk, entry.row)) {
             return entry.row;
         }
     }
@@ -356,23 +356,23 @@ static vdb_status find_lists(struct hnsw_walk *walk, uint32_t row, bool may_twin
     struct hnsw_entry at;
     unsigned layer;
     *plan = (struct plan){.level = plan->level};
-    if (!hnsw_walk_entry(walk, &at, &layer)) {
+    if (!vdb_hnsw_walk_entry(walk, &at, &layer)) {
         return VDB_OK;
     }
     for (; layer > plan->level; layer--) {
-        at = hnsw_walk_greedy(walk, at, layer);
+        at = vdb_hnsw_walk_greedy(walk, at, layer);
     }
     plan->top = layer;
     scratch->pool[0] = at;
     walk->pool_count = 1;
     walk->stop_at_zero = by_distance;
     if (by_distance && at.distance <= 0 && hnsw_state_of(hnsw, at.row) == HNSW_NODE &&
-        (!hnsw->lossy || hnsw_walk_equals(walk, at.row))) {
+        (!hnsw->lossy || vdb_hnsw_walk_equals(walk, at.row))) {
         walk->equal = at.row;
         return VDB_OK;
     }
     for (layer++; layer-- > 0;) {
-        hnsw_walk_layer(walk, layer, hnsw->params.ef_construction);
+        vdb_hnsw_walk_layer(walk, layer, hnsw->params.ef_construction);
         if (walk->equal != HNSW_NONE) {
             return VDB_OK;
         }
@@ -380,12 +380,12 @@ static vdb_status find_lists(struct hnsw_walk *walk, uint32_t row, bool may_twin
         if (hnsw->params.extend_candidates && !extend(walk, layer)) {
             return vdb_err_no_memory(err, "an insert's candidates");
         }
-        if (!hnsw_entries_reserve(&scratch->spare, &scratch->spare_capacity, walk->pool_count)) {
+        if (!vdb_hnsw_entries_reserve(&scratch->spare, &scratch->spare_capacity, walk->pool_count)) {
             return vdb_err_no_memory(err, "an insert's candidates");
         }
         size_t count = selectable(walk, row, scratch->spare);
-        plan->counts[layer] = hnsw_choose(walk, scratch->spare, count, hnsw->params.m,
-                                          scratch->chosen + (size_t)layer * hnsw->links0);
+        plan->counts[layer] = vdb_hnsw_choose(walk, scratch->spare, count, hnsw->params.m,
+                                              scratch->chosen + (size_t)layer * hnsw->links0);
         walk->pool_count = found;
     }
     if (may_twin && hnsw->metric == VDB_METRIC_DOT) {
@@ -408,7 +408,7 @@ static void link_node(struct hnsw_walk *walk, uint32_t row, const struct plan *p
         }
     }
     if (!adopted) {
-        hnsw_adopt(hnsw, row, plan->counts[0] > 0 ? chosen[0] : hnsw->root);
+        vdb_hnsw_adopt(hnsw, row, plan->counts[0] > 0 ? chosen[0] : hnsw->root);
     }
     for (unsigned layer = 0; layer <= plan->top; layer++) {
         for (uint32_t i = 0; i < plan->counts[layer]; i++) {
@@ -422,7 +422,7 @@ static vdb_status prepare_node(struct vdb_hnsw *hnsw, uint32_t row, unsigned lev
 {
     struct hnsw_node *node = hnsw_node_at(hnsw, row);
     if (level > 0 && atomic_load_explicit(&node->upper, memory_order_relaxed) == NULL) {
-        hnsw_slot *upper = hnsw_make_upper(hnsw, level);
+        hnsw_slot *upper = vdb_hnsw_make_upper(hnsw, level);
         if (upper == NULL) {
             return vdb_err_no_memory(err, "the graph's upper layers");
         }
@@ -437,16 +437,16 @@ static vdb_status prepare_node(struct vdb_hnsw *hnsw, uint32_t row, unsigned lev
     return VDB_OK;
 }
 
-vdb_status hnsw_insert_row(struct vdb_hnsw *hnsw, const struct vdb_rows *rows, struct hnsw_scratch *scratch,
-                           uint32_t row, bool may_twin, struct vdb_err *err)
+vdb_status vdb_hnsw_insert_row(struct vdb_hnsw *hnsw, const struct vdb_rows *rows, struct hnsw_scratch *scratch,
+                               uint32_t row, bool may_twin, struct vdb_err *err)
 {
     struct hnsw_walk walk;
-    struct plan plan = {.level = hnsw_level_of(hnsw, row)};
+    struct plan plan = {.level = vdb_hnsw_level_of(hnsw, row)};
     vdb_status status;
     if (hnsw->params.vectors_inside) {
-        hnsw_convert(hnsw, vdb_rows_at(rows, row), hnsw_at(&hnsw->vectors, row));
+        vdb_hnsw_convert(hnsw, vdb_rows_at(rows, row), hnsw_at(&hnsw->vectors, row));
     }
-    hnsw_walk_begin(&walk, hnsw, rows, scratch, NULL);
+    vdb_hnsw_walk_begin(&walk, hnsw, rows, scratch, NULL);
     walk.source = vdb_rows_at(rows, row);
     walk.query = hnsw_vector(&walk, row);
     /* One that becomes the entry point has the layers above to itself, so it goes alone. */
@@ -460,7 +460,7 @@ vdb_status hnsw_insert_row(struct vdb_hnsw *hnsw, const struct vdb_rows *rows, s
     }
     VDB_CHECK(find_lists(&walk, row, may_twin, &plan, err));
     if (walk.equal != HNSW_NONE) {
-        status = hnsw_join_group(hnsw, walk.equal, row, err);
+        status = vdb_hnsw_join_group(hnsw, walk.equal, row, err);
         goto cleanup;
     }
     VDB_CHECK(prepare_node(hnsw, row, plan.level, &plan, scratch->chosen, err));
@@ -495,11 +495,11 @@ static vdb_status insert_claimed(struct vdb_hnsw *hnsw, const struct vdb_rows *r
         return vdb_err_set(err, VDB_EXISTS, "hnsw: row %u is in the graph%s", row,
                            hnsw_is_dead(absent) ? " still: its removal is not settled" : "");
     }
-    struct hnsw_scratch *scratch = hnsw_scratch_get(hnsw, (uint32_t)rows->count);
+    struct hnsw_scratch *scratch = vdb_hnsw_scratch_get(hnsw, (uint32_t)rows->count);
     vdb_status status = scratch == NULL ? vdb_err_no_memory(err, "an insert")
-                                        : hnsw_insert_row(hnsw, rows, scratch, row, true, err);
+                                        : vdb_hnsw_insert_row(hnsw, rows, scratch, row, true, err);
     if (scratch != NULL) {
-        hnsw_scratch_put(hnsw, scratch);
+        vdb_hnsw_scratch_put(hnsw, scratch);
     }
     if (status == VDB_OK) {
         atomic_fetch_add_explicit(&hnsw->rows, 1, memory_order_relaxed);
@@ -511,12 +511,12 @@ static vdb_status insert_claimed(struct vdb_hnsw *hnsw, const struct vdb_rows *r
 
 vdb_status vdb_hnsw_insert(struct vdb_hnsw *hnsw, const struct vdb_rows *rows, uint32_t row, struct vdb_err *err)
 {
-    VDB_TRY(hnsw_rows_fit(hnsw, rows, err));
+    VDB_TRY(vdb_hnsw_rows_fit(hnsw, rows, err));
     if (row >= rows->count) {
         return vdb_err_set(err, VDB_INVALID, "hnsw: row %u is not one of the %zu rows", row, rows->count);
     }
     pthread_rwlock_rdlock(&hnsw->writers);
-    vdb_status status = hnsw_grow(hnsw, row, err);
+    vdb_status status = vdb_hnsw_grow(hnsw, row, err);
     if (status == VDB_OK) {
         status = insert_claimed(hnsw, rows, row, err);
     }
@@ -584,11 +584,11 @@ vdb_status vdb_hnsw_build(struct vdb_hnsw *hnsw, const struct vdb_rows *rows,
     if (settings != NULL) {
         build.settings = *settings;
     }
-    VDB_TRY(hnsw_rows_fit(hnsw, rows, err));
+    VDB_TRY(vdb_hnsw_rows_fit(hnsw, rows, err));
     if (rows->count == 0) {
         return VDB_OK;
     }
-    VDB_TRY(hnsw_grow(hnsw, (uint32_t)rows->count - 1, err));
+    VDB_TRY(vdb_hnsw_grow(hnsw, (uint32_t)rows->count - 1, err));
     VDB_TRY(vdb_pool_create(build.settings.threads, &pool, err));
     pthread_mutex_init(&build.lock, NULL);
     vdb_pool_run(pool, rows->count, build_row, &build);

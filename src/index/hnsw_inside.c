@@ -42,7 +42,7 @@ static uint16_t f16_of(uint32_t bits)
     return (uint16_t)(sign | (shifted - 0x3F000000));
 }
 
-void hnsw_convert(const struct vdb_hnsw *hnsw, const void *vector, void *out)
+void vdb_hnsw_convert(const struct vdb_hnsw *hnsw, const void *vector, void *out)
 {
     if (!hnsw->lossy) {
         memcpy(out, vector, hnsw->vector_bytes);
@@ -57,7 +57,7 @@ void hnsw_convert(const struct vdb_hnsw *hnsw, const void *vector, void *out)
     }
 }
 
-bool hnsw_is_stored(const struct vdb_hnsw *hnsw, uint32_t row, const void *vector)
+bool vdb_hnsw_is_stored(const struct vdb_hnsw *hnsw, uint32_t row, const void *vector)
 {
     const char *stored = hnsw_at(&hnsw->vectors, row);
     if (!hnsw->lossy) {

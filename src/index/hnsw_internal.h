@@ -263,63 +263,64 @@ static inline float hnsw_distance(const struct hnsw_walk *walk, const void *a, c
 }
 
 /* hnsw.c */
-vdb_status hnsw_grow(struct vdb_hnsw *hnsw, uint32_t row, struct vdb_err *err) VDB_MUST_CHECK;
-hnsw_slot *hnsw_make_upper(struct vdb_hnsw *hnsw, unsigned level);
-struct hnsw_group *hnsw_make_group(struct vdb_hnsw *hnsw, uint32_t head);
-unsigned hnsw_level_of(const struct vdb_hnsw *hnsw, uint32_t row);
-vdb_status hnsw_rows_fit(const struct vdb_hnsw *hnsw, const struct vdb_rows *rows,
-                         struct vdb_err *err) VDB_MUST_CHECK;
-/* A scratch for rows below limit; put it back with hnsw_scratch_put. NULL when memory is short. */
-struct hnsw_scratch *hnsw_scratch_get(const struct vdb_hnsw *hnsw, uint32_t limit);
-void hnsw_scratch_put(const struct vdb_hnsw *hnsw, struct hnsw_scratch *scratch);
-bool hnsw_entries_reserve(struct hnsw_entry **entries, size_t *capacity, size_t count);
+vdb_status vdb_hnsw_grow(struct vdb_hnsw *hnsw, uint32_t row, struct vdb_err *err) VDB_MUST_CHECK;
+hnsw_slot *vdb_hnsw_make_upper(struct vdb_hnsw *hnsw, unsigned level);
+struct hnsw_group *vdb_hnsw_make_group(struct vdb_hnsw *hnsw, uint32_t head);
+unsigned vdb_hnsw_level_of(const struct vdb_hnsw *hnsw, uint32_t row);
+vdb_status vdb_hnsw_rows_fit(const struct vdb_hnsw *hnsw, const struct vdb_rows *rows,
+                             struct vdb_err *err) VDB_MUST_CHECK;
+/* A scratch for rows below limit; put it back with vdb_hnsw_scratch_put. NULL when memory is short. */
+struct hnsw_scratch *vdb_hnsw_scratch_get(const struct vdb_hnsw *hnsw, uint32_t limit);
+void vdb_hnsw_scratch_put(const struct vdb_hnsw *hnsw, struct hnsw_scratch *scratch);
+bool vdb_hnsw_entries_reserve(struct hnsw_entry **entries, size_t *capacity, size_t count);
 
 /* hnsw_inside.c */
 /* A row's vector as it is kept inside. */
-void hnsw_convert(const struct vdb_hnsw *hnsw, const void *vector, void *out);
-bool hnsw_is_stored(const struct vdb_hnsw *hnsw, uint32_t row, const void *vector);
+void vdb_hnsw_convert(const struct vdb_hnsw *hnsw, const void *vector, void *out);
+bool vdb_hnsw_is_stored(const struct vdb_hnsw *hnsw, uint32_t row, const void *vector);
 
 /* hnsw_walk.c */
 /* Whether the walk's row equals another, as the rows themselves say; called when their distance is 0 or says
  * nothing. */
-bool hnsw_walk_equals(const struct hnsw_walk *walk, uint32_t row);
-void hnsw_walk_begin(struct hnsw_walk *walk, const struct vdb_hnsw *hnsw, const struct vdb_rows *rows,
-                     struct hnsw_scratch *scratch, const void *source);
+bool vdb_hnsw_walk_equals(const struct hnsw_walk *walk, uint32_t row);
+void vdb_hnsw_walk_begin(struct hnsw_walk *walk, const struct vdb_hnsw *hnsw, const struct vdb_rows *rows,
+                         struct hnsw_scratch *scratch, const void *source);
 /* Where a walk starts: the entry point, or another node when that is not in view. *layer is its layer. */
-bool hnsw_walk_entry(struct hnsw_walk *walk, struct hnsw_entry *out, unsigned *layer);
+bool vdb_hnsw_walk_entry(struct hnsw_walk *walk, struct hnsw_entry *out, unsigned *layer);
 /* Goes from `at` to the nearest that steps in `layer` lead to. */
-struct hnsw_entry hnsw_walk_greedy(struct hnsw_walk *walk, struct hnsw_entry at, unsigned layer);
+struct hnsw_entry vdb_hnsw_walk_greedy(struct hnsw_walk *walk, struct hnsw_entry at, unsigned layer);
 /* Fills the pool with the ef nearest found from the pool_count entries that are in it. Room for ef + 1. */
-void hnsw_walk_layer(struct hnsw_walk *walk, unsigned layer, size_t ef);
+void vdb_hnsw_walk_layer(struct hnsw_walk *walk, unsigned layer, size_t ef);
 /* The neighbours in a list that this walk sees for the first time; marks them. Room for a list. */
-uint32_t hnsw_walk_gather(struct hnsw_walk *walk, uint32_t row, unsigned layer, uint32_t *out);
+uint32_t vdb_hnsw_walk_gather(struct hnsw_walk *walk, uint32_t row, unsigned layer, uint32_t *out);
 /* Counts the node as expanded, and as a step of the trace. */
-void hnsw_walk_note(struct hnsw_walk *walk, unsigned layer, struct hnsw_entry at);
-void hnsw_new_epoch(struct hnsw_scratch *scratch);
+void vdb_hnsw_walk_note(struct hnsw_walk *walk, unsigned layer, struct hnsw_entry at);
+void vdb_hnsw_new_epoch(struct hnsw_scratch *scratch);
 
 /* hnsw_insert.c */
 /* Hangs a row on the group of `head`, at its end. */
-vdb_status hnsw_join_group(struct vdb_hnsw *hnsw, uint32_t head, uint32_t row,
-                           struct vdb_err *err) VDB_MUST_CHECK;
+vdb_status vdb_hnsw_join_group(struct vdb_hnsw *hnsw, uint32_t head, uint32_t row,
+                               struct vdb_err *err) VDB_MUST_CHECK;
 /* The insert proper, of a row that is INSERTING: into the graph, or (if may_twin) to its equals. */
-vdb_status hnsw_insert_row(struct vdb_hnsw *hnsw, const struct vdb_rows *rows, struct hnsw_scratch *scratch,
-                           uint32_t row, bool may_twin, struct vdb_err *err) VDB_MUST_CHECK;
+vdb_status vdb_hnsw_insert_row(struct vdb_hnsw *hnsw, const struct vdb_rows *rows, struct hnsw_scratch *scratch,
+                               uint32_t row, bool may_twin, struct vdb_err *err) VDB_MUST_CHECK;
 /* Algorithm 4 on entries sorted by their distance to the base; those with tree bits are kept. Returns how many of
  * `out` (room for `slots`) were filled: rows with their tree bits. */
-uint32_t hnsw_choose(struct hnsw_walk *walk, const struct hnsw_entry *sorted, size_t count, uint32_t slots,
-                     uint32_t *out);
-void hnsw_sort(struct hnsw_entry *entries, size_t count);
+uint32_t vdb_hnsw_choose(struct hnsw_walk *walk, const struct hnsw_entry *sorted, size_t count, uint32_t slots,
+                         uint32_t *out);
+void vdb_hnsw_sort(struct hnsw_entry *entries, size_t count);
 /* Makes `link` (with its tree bit) part of the list of layer 0 of a locked node; may push another out. */
-void hnsw_set_tree_link(struct vdb_hnsw *hnsw, uint32_t row, uint32_t link);
+void vdb_hnsw_set_tree_link(struct vdb_hnsw *hnsw, uint32_t row, uint32_t link);
 /* Gives a node without a parent one at or below `start`. */
-void hnsw_adopt(struct vdb_hnsw *hnsw, uint32_t child, uint32_t start);
-void hnsw_write_list(hnsw_slot *slots, uint32_t slot_count, const uint32_t *links, uint32_t count);
+void vdb_hnsw_adopt(struct vdb_hnsw *hnsw, uint32_t child, uint32_t start);
+void vdb_hnsw_write_list(hnsw_slot *slots, uint32_t slot_count, const uint32_t *links, uint32_t count);
 
 /* hnsw_check.c: with `writers` held alone, or nobody else about. */
-vdb_status hnsw_check_alone(const struct vdb_hnsw *hnsw, const struct vdb_rows *rows,
-                            struct vdb_err *err) VDB_MUST_CHECK;
+vdb_status vdb_hnsw_check_alone(const struct vdb_hnsw *hnsw, const struct vdb_rows *rows,
+                                struct vdb_err *err) VDB_MUST_CHECK;
 
 /* hnsw_remove.c: with `writers` held alone. */
-vdb_status hnsw_sweep_all(struct vdb_hnsw *hnsw, const struct vdb_rows *rows, struct vdb_err *err) VDB_MUST_CHECK;
+vdb_status vdb_hnsw_sweep_all(struct vdb_hnsw *hnsw, const struct vdb_rows *rows,
+                              struct vdb_err *err) VDB_MUST_CHECK;
 
 #endif

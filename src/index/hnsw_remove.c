@@ -42,7 +42,7 @@ static void replace_link(struct vdb_hnsw *hnsw, uint32_t of, uint32_t row, uint3
             links[count++] = there;
         }
     }
-    hnsw_write_list(slots, hnsw->links0, links, count);
+    vdb_hnsw_write_list(slots, hnsw->links0, links, count);
 }
 
 static void mend_tree(struct vdb_hnsw *hnsw, uint32_t row)
@@ -80,7 +80,7 @@ static void mend_tree(struct vdb_hnsw *hnsw, uint32_t row)
     }
     for (uint32_t i = 1; i < child_count; i++) {
         replace_link(hnsw, children[i], row, row);
-        hnsw_adopt(hnsw, children[i], children[0]);
+        vdb_hnsw_adopt(hnsw, children[i], children[0]);
     }
 }
 
@@ -108,7 +108,7 @@ static size_t repair_candidates(struct hnsw_walk *walk, uint32_t row, unsigned l
     const hnsw_slot *slots = hnsw_list_at(hnsw, row, layer);
     uint8_t *marks = walk->scratch->marks;
     size_t count = 0;
-    hnsw_new_epoch(walk->scratch);
+    vdb_hnsw_new_epoch(walk->scratch);
     const uint8_t epoch = walk->scratch->epoch;
     marks[row] = epoch;
     for (uint32_t i = 0; i < slot_count; i++) {
@@ -158,9 +158,9 @@ static void repair_list(struct hnsw_walk *walk, uint32_t row, unsigned layer)
         entries[i].distance = hnsw_distance(walk, base, hnsw_vector(walk, entries[i].row & HNSW_ROW));
     }
     walk->distances += count;
-    hnsw_sort(entries, count);
-    uint32_t kept = hnsw_choose(walk, entries, count, hnsw_list_slots(hnsw, layer), links);
-    hnsw_write_list(hnsw_list_at(hnsw, row, layer), hnsw_list_slots(hnsw, layer), links, kept);
+    vdb_hnsw_sort(entries, count);
+    uint32_t kept = vdb_hnsw_choose(walk, entries, count, hnsw_list_slots(hnsw, layer), links);
+    vdb_hnsw_write_list(hnsw_list_at(hnsw, row, layer), hnsw_list_slots(hnsw, layer), links, kept);
 }
 
 /* A waypoint of the next sweep: it must not lead to what will be absent. */
@@ -179,7 +179,7 @@ static void drop_dying(struct vdb_hnsw *hnsw, uint32_t row, unsigned layer)
             links[count++] = link;
         }
     }
-    hnsw_write_list(slots, slot_count, links, count);
+    vdb_hnsw_write_list(slots, slot_count, links, count);
 }
 
 static void sweep_end(struct vdb_hnsw *hnsw)
@@ -231,21 +231,21 @@ static void sweep(struct hnsw_walk *walk, uint32_t rows_max)
     walk->distances = 0;
 }
 
-vdb_status hnsw_sweep_all(struct vdb_hnsw *hnsw, const struct vdb_rows *rows, struct vdb_err *err)
+vdb_status vdb_hnsw_sweep_all(struct vdb_hnsw *hnsw, const struct vdb_rows *rows, struct vdb_err *err)
 {
     if (hnsw->dead_count == 0) {
         return VDB_OK;
     }
-    struct hnsw_scratch *scratch = hnsw_scratch_get(hnsw, (uint32_t)rows->count);
+    struct hnsw_scratch *scratch = vdb_hnsw_scratch_get(hnsw, (uint32_t)rows->count);
     if (scratch == NULL) {
         return vdb_err_no_memory(err, "the repair of a graph");
     }
     struct hnsw_walk walk;
-    hnsw_walk_begin(&walk, hnsw, rows, scratch, NULL);
+    vdb_hnsw_walk_begin(&walk, hnsw, rows, scratch, NULL);
     while (hnsw->dead_count > 0) {
         sweep(&walk, UINT32_MAX);
     }
-    hnsw_scratch_put(hnsw, scratch);
+    vdb_hnsw_scratch_put(hnsw, scratch);
     return VDB_OK;
 }
 
@@ -313,7 +313,7 @@ static vdb_status remove_node(struct vdb_hnsw *hnsw, const struct vdb_rows *rows
          * find the other twins through the node until they find them through the heir. */
         struct hnsw_node *heir_node = hnsw_node_at(hnsw, heir);
         atomic_store_explicit(&heir_node->state, HNSW_INSERTING, memory_order_release);
-        vdb_status status = hnsw_insert_row(hnsw, rows, scratch, heir, false, err);
+        vdb_status status = vdb_hnsw_insert_row(hnsw, rows, scratch, heir, false, err);
         atomic_store_explicit(&heir_node->group, group, memory_order_release);
         if (status != VDB_OK) {
             atomic_store_explicit(&heir_node->state, HNSW_TWIN, memory_order_release);
@@ -342,7 +342,7 @@ static vdb_status remove_alone(struct vdb_hnsw *hnsw, const struct vdb_rows *row
     if (row >= rows->count || !vdb_hnsw_has(hnsw, row)) {
         return vdb_err_set(err, VDB_NOT_FOUND, "hnsw: row %u is not in the graph", row);
     }
-    struct hnsw_scratch *scratch = hnsw_scratch_get(hnsw, (uint32_t)rows->count);
+    struct hnsw_scratch *scratch = vdb_hnsw_scratch_get(hnsw, (uint32_t)rows->count);
     if (scratch == NULL) {
         return vdb_err_no_memory(err, "a removal");
     }
@@ -356,10 +356,10 @@ static vdb_status remove_alone(struct vdb_hnsw *hnsw, const struct vdb_rows *row
     if (status == VDB_OK) {
         struct hnsw_walk walk;
         atomic_fetch_sub_explicit(&hnsw->rows, 1, memory_order_relaxed);
-        hnsw_walk_begin(&walk, hnsw, rows, scratch, NULL);
+        vdb_hnsw_walk_begin(&walk, hnsw, rows, scratch, NULL);
         sweep(&walk, SWEEP_ROWS);
     }
-    hnsw_scratch_put(hnsw, scratch);
+    vdb_hnsw_scratch_put(hnsw, scratch);
     return status;
 }
 
@@ -370,7 +370,7 @@ static vdb_status covers_all(const struct vdb_hnsw *hnsw, const struct vdb_rows 
     if (rows->count < row_end) {
         return vdb_err_set(err, VDB_INVALID, "hnsw: rows: %zu, the graph has seen %u", rows->count, row_end);
     }
-    return hnsw_rows_fit(hnsw, rows, err);
+    return vdb_hnsw_rows_fit(hnsw, rows, err);
 }
 
 vdb_status vdb_hnsw_remove(struct vdb_hnsw *hnsw, const struct vdb_rows *rows, uint32_t row, struct vdb_err *err)
@@ -389,7 +389,7 @@ vdb_status vdb_hnsw_settle(struct vdb_hnsw *hnsw, const struct vdb_rows *rows, s
     pthread_rwlock_wrlock(&hnsw->writers);
     vdb_status status = covers_all(hnsw, rows, err);
     if (status == VDB_OK) {
-        status = hnsw_sweep_all(hnsw, rows, err);
+        status = vdb_hnsw_sweep_all(hnsw, rows, err);
     }
     pthread_rwlock_unlock(&hnsw->writers);
     return status;

@@ -202,8 +202,8 @@ static bool walk_wide(struct answer *answer, struct hnsw_entry start, uint64_t b
     size_t candidates = 0;
     size_t results = 0;
     *spent = false;
-    hnsw_new_epoch(scratch);
-    if (!hnsw_entries_reserve(&scratch->heap, &scratch->heap_capacity, 1 + hnsw->links0)) {
+    vdb_hnsw_new_epoch(scratch);
+    if (!vdb_hnsw_entries_reserve(&scratch->heap, &scratch->heap_capacity, 1 + hnsw->links0)) {
         return false;
     }
     heap_push(scratch->heap, &candidates, start, false);
@@ -221,12 +221,12 @@ static bool walk_wide(struct answer *answer, struct hnsw_entry start, uint64_t b
             *spent = true;
             return false;
         }
-        hnsw_walk_note(walk, 0, at);
-        if (!hnsw_entries_reserve(&scratch->heap, &scratch->heap_capacity, candidates + hnsw->links0)) {
+        vdb_hnsw_walk_note(walk, 0, at);
+        if (!vdb_hnsw_entries_reserve(&scratch->heap, &scratch->heap_capacity, candidates + hnsw->links0)) {
             return false;
         }
         uint32_t fresh[2 * VDB_HNSW_M_MAX];
-        uint32_t fresh_count = hnsw_walk_gather(walk, at.row, 0, fresh);
+        uint32_t fresh_count = vdb_hnsw_walk_gather(walk, at.row, 0, fresh);
         walk->distances += fresh_count;
         for (uint32_t i = 0; i < fresh_count; i++) {
             struct hnsw_entry entry = {hnsw_distance(walk, walk->query, hnsw_vector(walk, fresh[i])), fresh[i]};
@@ -243,7 +243,7 @@ static bool walk_wide(struct answer *answer, struct hnsw_entry start, uint64_t b
             }
         }
     }
-    hnsw_sort(scratch->pool, results);
+    vdb_hnsw_sort(scratch->pool, results);
     walk->pool_count = results;
     return true;
 }
@@ -254,11 +254,11 @@ static bool walk_wide(struct answer *answer, struct hnsw_entry start, uint64_t b
 static bool descend(struct hnsw_walk *walk, struct hnsw_entry *at)
 {
     unsigned layer;
-    if (!hnsw_walk_entry(walk, at, &layer)) {
+    if (!vdb_hnsw_walk_entry(walk, at, &layer)) {
         return false;
     }
     for (; layer > 0; layer--) {
-        *at = hnsw_walk_greedy(walk, *at, layer);
+        *at = vdb_hnsw_walk_greedy(walk, *at, layer);
     }
     return true;
 }
@@ -283,7 +283,7 @@ static vdb_status run(struct answer *answer, unsigned flags, struct vdb_err *err
     if (query->allow == NULL && answer->ef <= HNSW_POOL_MAX) {
         walk->scratch->pool[0] = at;
         walk->pool_count = 1;
-        hnsw_walk_layer(walk, 0, answer->ef);
+        vdb_hnsw_walk_layer(walk, 0, answer->ef);
         answer->visited = walk->distances;
     } else {
         bool spent;
@@ -311,7 +311,7 @@ vdb_status vdb_hnsw_search(const struct vdb_hnsw *hnsw, const struct vdb_rows *r
     if (trace != NULL) {
         memset(trace, 0, sizeof *trace);
     }
-    VDB_TRY(hnsw_rows_fit(hnsw, rows, err));
+    VDB_TRY(vdb_hnsw_rows_fit(hnsw, rows, err));
     if (query->wide) {
         return vdb_err_set(err, VDB_UNSUPPORTED, "hnsw: takes queries of the rows' own element only");
     }
@@ -325,16 +325,16 @@ vdb_status vdb_hnsw_search(const struct vdb_hnsw *hnsw, const struct vdb_rows *r
     answer.ef = query->ef > 0 ? query->ef : hnsw->params.ef_search;
     answer.ef = answer.ef > topk->k ? answer.ef : topk->k;
     answer.ef = answer.ef < rows->count ? answer.ef : rows->count;
-    struct hnsw_scratch *scratch = hnsw_scratch_get(hnsw, (uint32_t)rows->count);
+    struct hnsw_scratch *scratch = vdb_hnsw_scratch_get(hnsw, (uint32_t)rows->count);
     if (scratch == NULL) {
         return vdb_err_no_memory(err, "a search");
     }
     vdb_status status;
-    if (!hnsw_entries_reserve(&scratch->pool, &scratch->pool_capacity, answer.ef + 1)) {
+    if (!vdb_hnsw_entries_reserve(&scratch->pool, &scratch->pool_capacity, answer.ef + 1)) {
         status = vdb_err_no_memory(err, "a search's results");
         goto cleanup;
     }
-    hnsw_walk_begin(&answer.walk, hnsw, rows, scratch, query->vector);
+    vdb_hnsw_walk_begin(&answer.walk, hnsw, rows, scratch, query->vector);
     answer.walk.trace = trace;
     status = run(&answer, flags, err);
     if (query->counters != NULL) {
@@ -347,6 +347,6 @@ vdb_status vdb_hnsw_search(const struct vdb_hnsw *hnsw, const struct vdb_rows *r
         trace->distances = answer.walk.distances;
     }
 cleanup:
-    hnsw_scratch_put(hnsw, scratch);
+    vdb_hnsw_scratch_put(hnsw, scratch);
     return status;
 }

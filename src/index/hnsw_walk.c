@@ -22,7 +22,7 @@ enum {
 
 #define EXPANDED (UINT32_C(1) << EXPANDED_SHIFT)
 
-void hnsw_new_epoch(struct hnsw_scratch *scratch)
+void vdb_hnsw_new_epoch(struct hnsw_scratch *scratch)
 {
     if (++scratch->epoch == 0) {
         memset(scratch->marks, 0, scratch->mark_count);
@@ -30,8 +30,8 @@ void hnsw_new_epoch(struct hnsw_scratch *scratch)
     }
 }
 
-void hnsw_walk_begin(struct hnsw_walk *walk, const struct vdb_hnsw *hnsw, const struct vdb_rows *rows,
-                     struct hnsw_scratch *scratch, const void *source)
+void vdb_hnsw_walk_begin(struct hnsw_walk *walk, const struct vdb_hnsw *hnsw, const struct vdb_rows *rows,
+                         struct hnsw_scratch *scratch, const void *source)
 {
     *walk = (struct hnsw_walk){.hnsw = hnsw,
                                .rows = rows,
@@ -41,7 +41,7 @@ void hnsw_walk_begin(struct hnsw_walk *walk, const struct vdb_hnsw *hnsw, const 
                                .limit = (uint32_t)rows->count,
                                .equal = HNSW_NONE};
     if (hnsw->lossy && source != NULL) {
-        hnsw_convert(hnsw, source, scratch->query);
+        vdb_hnsw_convert(hnsw, source, scratch->query);
         walk->query = scratch->query;
     }
     if (hnsw->params.vectors_inside) {
@@ -55,12 +55,12 @@ void hnsw_walk_begin(struct hnsw_walk *walk, const struct vdb_hnsw *hnsw, const 
     }
 }
 
-bool hnsw_walk_equals(const struct hnsw_walk *walk, uint32_t row)
+bool vdb_hnsw_walk_equals(const struct hnsw_walk *walk, uint32_t row)
 {
     return memcmp(vdb_rows_at(walk->rows, row), walk->source, walk->hnsw->vector_bytes) == 0;
 }
 
-bool hnsw_walk_entry(struct hnsw_walk *walk, struct hnsw_entry *out, unsigned *layer)
+bool vdb_hnsw_walk_entry(struct hnsw_walk *walk, struct hnsw_entry *out, unsigned *layer)
 {
     const struct vdb_hnsw *hnsw = walk->hnsw;
     uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
@@ -85,7 +85,7 @@ bool hnsw_walk_entry(struct hnsw_walk *walk, struct hnsw_entry *out, unsigned *l
     return true;
 }
 
-void hnsw_walk_note(struct hnsw_walk *walk, unsigned layer, struct hnsw_entry at)
+void vdb_hnsw_walk_note(struct hnsw_walk *walk, unsigned layer, struct hnsw_entry at)
 {
     struct vdb_hnsw_trace *trace = walk->trace;
     walk->expanded++;
@@ -99,12 +99,12 @@ void hnsw_walk_note(struct hnsw_walk *walk, unsigned layer, struct hnsw_entry at
     trace->hops[layer]++;
 }
 
-struct hnsw_entry hnsw_walk_greedy(struct hnsw_walk *walk, struct hnsw_entry at, unsigned layer)
+struct hnsw_entry vdb_hnsw_walk_greedy(struct hnsw_walk *walk, struct hnsw_entry at, unsigned layer)
 {
     const struct vdb_hnsw *hnsw = walk->hnsw;
     for (bool moved = true; moved;) {
         moved = false;
-        hnsw_walk_note(walk, layer, at);
+        vdb_hnsw_walk_note(walk, layer, at);
         const hnsw_slot *slots = hnsw_list_at(hnsw, at.row, layer);
         for (uint32_t i = 0; i < hnsw->params.m; i++) {
             uint32_t link = hnsw_link_get(&slots[i]);
@@ -151,7 +151,7 @@ static inline void prefetch_vector(const char *vector, size_t bytes)
     }
 }
 
-uint32_t hnsw_walk_gather(struct hnsw_walk *walk, uint32_t row, unsigned layer, uint32_t *out)
+uint32_t vdb_hnsw_walk_gather(struct hnsw_walk *walk, uint32_t row, unsigned layer, uint32_t *out)
 {
     const hnsw_slot *slots = hnsw_list_at(walk->hnsw, row, layer);
     const uint32_t slot_count = hnsw_list_slots(walk->hnsw, layer);
@@ -182,7 +182,7 @@ static inline void prefetch_list(const struct vdb_hnsw *hnsw, uint32_t row, unsi
     }
 }
 
-void hnsw_walk_layer(struct hnsw_walk *walk, unsigned layer, size_t ef)
+void vdb_hnsw_walk_layer(struct hnsw_walk *walk, unsigned layer, size_t ef)
 {
     const struct vdb_hnsw *hnsw = walk->hnsw;
     const size_t bytes = vdb_vector_bytes(hnsw->inside_element, hnsw->dimension);
@@ -191,7 +191,7 @@ void hnsw_walk_layer(struct hnsw_walk *walk, unsigned layer, size_t ef)
     size_t count = walk->pool_count;
     size_t ahead = PREFETCH_AHEAD_BYTES / bytes;
     ahead = ahead < PREFETCH_ROWS_MIN ? PREFETCH_ROWS_MIN : ahead < PREFETCH_ROWS_MAX ? ahead : PREFETCH_ROWS_MAX;
-    hnsw_new_epoch(walk->scratch);
+    vdb_hnsw_new_epoch(walk->scratch);
     for (size_t i = 0; i < count; i++) {
         pool[i].row &= ~EXPANDED;
         walk->scratch->marks[pool[i].row] = walk->scratch->epoch;
@@ -199,8 +199,8 @@ void hnsw_walk_layer(struct hnsw_walk *walk, unsigned layer, size_t ef)
     for (size_t cursor = 0; cursor < count;) {
         struct hnsw_entry at = pool[cursor];
         pool[cursor].row |= EXPANDED;
-        hnsw_walk_note(walk, layer, at);
-        uint32_t fresh_count = hnsw_walk_gather(walk, at.row, layer, fresh);
+        vdb_hnsw_walk_note(walk, layer, at);
+        uint32_t fresh_count = vdb_hnsw_walk_gather(walk, at.row, layer, fresh);
         for (uint32_t i = 0; i < fresh_count && i < ahead; i++) {
             prefetch_vector(hnsw_vector(walk, fresh[i]), bytes);
         }
@@ -228,7 +228,7 @@ void hnsw_walk_layer(struct hnsw_walk *walk, unsigned layer, size_t ef)
                 prefetch_list(hnsw, fresh[i], layer);
             }
             if (distance <= 0 && walk->stop_at_zero && hnsw_state_of(hnsw, fresh[i]) == HNSW_NODE &&
-                (!hnsw->lossy || hnsw_walk_equals(walk, fresh[i]))) {
+                (!hnsw->lossy || vdb_hnsw_walk_equals(walk, fresh[i]))) {
                 walk->equal = fresh[i];
                 walk->pool_count = count;
                 return;

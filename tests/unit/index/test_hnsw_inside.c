@@ -20,7 +20,7 @@ static uint16_t converted(vdb_element kind, float value)
 {
     const struct vdb_hnsw of_one = {.lossy = true, .inside_element = kind, .dimension = 1};
     uint16_t out;
-    hnsw_convert(&of_one, &value, &out);
+    vdb_hnsw_convert(&of_one, &value, &out);
     return out;
 }
 

@@ -35,6 +35,7 @@ typedef enum vdb_block_file_kind {
     VDB_BLOCK_FILE_VECTORS = 1,
     VDB_BLOCK_FILE_META = 2,
     VDB_BLOCK_FILE_DEAD = 3,
+    VDB_BLOCK_FILE_INDEX = 4, /* beside a segment's rows; what is in it is not storage's business */
 } vdb_block_file_kind;
 
 /* Whose file it is; all of it stands in the header and must match at open. */

@@ -58,10 +58,29 @@ vdb_status vdb_store_commit(struct vdb_store *store, struct vdb_manifest *manife
     store->manifest.wal_first = manifest->wal_first;
     store->manifest.format = VDB_FORMAT_VERSION;
     store->manifest.follower = manifest->follower;
+    store->manifest.index_config = manifest->index_config;
     manifest->segments = NULL;
     manifest->segment_count = 0;
-    atomic_store_explicit(&store->checkpoint_seq, store->manifest.checkpoint_seq, memory_order_relaxed);
+    vdb_store_publish_manifest(store);
     return VDB_OK;
+}
+
+void vdb_store_publish_manifest(struct vdb_store *store)
+{
+    const struct vdb_manifest *manifest = &store->manifest;
+    uint64_t files = 0;
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < manifest->segment_count; i++) {
+        files += manifest->segments[i].index_edition != 0;
+        bytes += manifest->segments[i].index.bytes;
+    }
+    atomic_store_explicit(&store->index_files, files, memory_order_relaxed);
+    atomic_store_explicit(&store->index_bytes, bytes, memory_order_relaxed);
+    atomic_store_explicit(&store->checkpoint_seq, manifest->checkpoint_seq, memory_order_relaxed);
+    atomic_store_explicit(&store->follower, manifest->follower, memory_order_relaxed);
+    pthread_rwlock_wrlock(&store->lock);
+    store->index_config = manifest->index_config;
+    pthread_rwlock_unlock(&store->lock);
 }
 
 void vdb_store_install(struct vdb_store *store, struct vdb_version *version, void (*before)(void *ctx), void *ctx)
@@ -277,7 +296,7 @@ static vdb_status flush_frozen(struct vdb_store *store, struct vdb_err *err)
     vdb_status status;
     vdb_memtable_pin(store->version->memtables[1], &flush.view);
     flush.view.seq = store->frozen_seq;
-    VDB_CHECK(vdb_store_make_dirs(store->env, store->dir, err));
+    VDB_CHECK(vdb_store_make_dirs(store->env, store->dir, false, err));
     VDB_CHECK(vdb_store_manifest_copy(&store->manifest, &flush.manifest, err));
     old = vdb_calloc((size_t)old_count + 1, sizeof *old);
     if (old == NULL) {
@@ -340,7 +359,6 @@ vdb_status vdb_store_promote(struct vdb_store *store, struct vdb_err *err)
         VDB_CHECK(vdb_store_manifest_copy(&store->manifest, &next, err));
         next.follower = false;
         VDB_CHECK(vdb_store_commit(store, &next, err));
-        atomic_store_explicit(&store->follower, false, memory_order_relaxed);
     }
 
 cleanup:
@@ -353,7 +371,7 @@ cleanup:
 
 struct sweep {
     const struct vdb_manifest *manifest;
-    bool meta;             /* the folder: meta/ or vectors/ */
+    const char *folder;
     struct vdb_buf doomed; /* NUL-separated: a directory must not change under its listing */
 };
 
@@ -363,10 +381,19 @@ static bool is_named(const struct vdb_manifest *manifest, vdb_block_file_kind ki
     for (uint32_t i = 0; i < manifest->segment_count; i++) {
         const struct vdb_segment_info *info = &manifest->segments[i];
         if (info->number == number) {
-            return kind != VDB_BLOCK_FILE_DEAD || info->dead_edition == edition;
+            return !vdb_segment_has_editions(kind) ||
+                   edition == (kind == VDB_BLOCK_FILE_DEAD ? info->dead_edition : info->index_edition);
         }
     }
     return false;
+}
+
+/* Whether a file of that kind belongs in the folder. */
+static bool belongs(vdb_block_file_kind kind, uint32_t number, uint32_t edition, const char *folder)
+{
+    char name[VDB_SEGMENT_NAME_BYTES];
+    vdb_segment_file_name(name, kind, number, edition);
+    return strncmp(name, folder, strlen(folder)) == 0 && name[strlen(folder)] == '/';
 }
 
 static vdb_status note_file(void *ctx, const char *name, vdb_file_kind file_kind, struct vdb_err *err)
@@ -376,9 +403,9 @@ static vdb_status note_file(void *ctx, const char *name, vdb_file_kind file_kind
     uint32_t number;
     uint32_t edition;
     if (file_kind != VDB_KIND_FILE || !vdb_segment_parse_name(name, &kind, &number, &edition) ||
-        (kind == VDB_BLOCK_FILE_VECTORS) == sweep->meta) {
+        !belongs(kind, number, edition, sweep->folder)) {
         return vdb_err_set(err, VDB_CORRUPT, "\"%s\" is no file of a segment; nothing else belongs in %s/", name,
-                           sweep->meta ? VDB_STORE_META_DIR : VDB_STORE_VECTORS_DIR);
+                           sweep->folder);
     }
     if (!is_named(sweep->manifest, kind, number, edition)) {
         vdb_buf_put(&sweep->doomed, name, strlen(name) + 1);
@@ -389,18 +416,19 @@ static vdb_status note_file(void *ctx, const char *name, vdb_file_kind file_kind
 vdb_status vdb_store_sweep(struct vdb_env *env, const char *dir, const struct vdb_manifest *manifest,
                            struct vdb_err *err)
 {
-    static const char *const folders[] = {VDB_STORE_VECTORS_DIR, VDB_STORE_META_DIR};
+    static const char *const folders[] = {VDB_STORE_VECTORS_DIR, VDB_STORE_META_DIR, VDB_STORE_INDEX_DIR};
     struct sweep sweep = {.manifest = manifest};
     char folder[VDB_LIMIT_PATH_BYTES_MAX];
     char path[VDB_LIMIT_PATH_BYTES_MAX];
     vdb_status status = VDB_OK;
-    for (int f = 0; f < 2; f++) {
-        sweep.meta = f == 1;
+    for (size_t f = 0; f < sizeof folders / sizeof folders[0]; f++) {
+        const bool index = strcmp(folders[f], VDB_STORE_INDEX_DIR) == 0;
+        sweep.folder = folders[f];
         vdb_buf_clear(&sweep.doomed);
         VDB_CHECK(vdb_path_join(folder, sizeof folder, dir, folders[f], err));
         status = env->ops->list(env, folder, note_file, &sweep, err);
-        if (status == VDB_NOT_FOUND && manifest->segment_count == 0) {
-            status = VDB_OK; /* format 1 had no segments */
+        if (status == VDB_NOT_FOUND && (manifest->segment_count == 0 || index)) {
+            status = VDB_OK; /* format 1 had no segments; without index files all works */
             continue;
         }
         VDB_CHECK(status);

@@ -378,6 +378,9 @@ static void unlink_files(struct vdb_store *store, const struct vdb_segment_info 
     if (info->dead_edition != 0) {
         vdb_store_unlink(store->env, store->dir, VDB_BLOCK_FILE_DEAD, info->number, info->dead_edition);
     }
+    if (info->index_edition != 0) {
+        vdb_store_unlink(store->env, store->dir, VDB_BLOCK_FILE_INDEX, info->number, info->index_edition);
+    }
 }
 
 static vdb_status commit(struct merge *merge, struct vdb_compact_result *result, struct vdb_err *err)
@@ -420,6 +423,9 @@ vdb_status vdb_store_compact(struct vdb_store *store, const struct vdb_compact_o
         status = write_output(&merge, err);
         if (status == VDB_OK) {
             status = commit(&merge, result, err);
+            if (status == VDB_OK && merge.output != NULL && options->merged != NULL) {
+                options->merged(options->ctx, &merge.view, merge.first, merge.rows, merge.output);
+            }
         } else if (merge.written) {
             unlink_files(store, &merge.info);
         }

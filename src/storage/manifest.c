@@ -16,6 +16,7 @@
 #include "manifest.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -27,7 +28,7 @@ enum {
     FORMAT_CHECKPOINTS = 2, /* the first with a checkpoint and segments, and with elements other than f32 */
     MANIFEST_BYTES_MAX = 2 << 20,
     HEAD_BYTES_MAX = 64 << 10,   /* all but the segments */
-    SEGMENT_LINE_BYTES_MAX = 320 /* one of them: its words and the longest numbers make 311 */
+    SEGMENT_LINE_BYTES_MAX = 400 /* one of them: its words and the longest numbers make 368 */
 };
 _Static_assert(HEAD_BYTES_MAX + (long)VDB_SEGMENTS_MAX * SEGMENT_LINE_BYTES_MAX <= MANIFEST_BYTES_MAX,
                "the largest manifest that can be written can be read");
@@ -87,7 +88,55 @@ static void encode_segment(struct vdb_buf *out, const struct vdb_segment_info *s
                        segment->dead_edition, segment->dead_rows);
         encode_stamp(out, segment->dead);
     }
+    if (segment->index_edition > 0) {
+        vdb_buf_printf(out, ", \"index\": {\"edition\": %" PRIu32 ", ", segment->index_edition);
+        encode_stamp(out, segment->index);
+    }
     vdb_buf_put_text(out, "}");
+}
+
+/* The numbers of an index's configuration, in the order in which they stand. */
+static const struct {
+    const char *name;
+    size_t at;
+} config_numbers[] = {
+    {"m", offsetof(struct vdb_index_config, m)},
+    {"ef_construction", offsetof(struct vdb_index_config, ef_construction)},
+    {"ef_search", offsetof(struct vdb_index_config, ef_search)},
+    {"code_bits", offsetof(struct vdb_index_config, code_bits)},
+    {"compact", offsetof(struct vdb_index_config, compact)},
+    {"scan_below", offsetof(struct vdb_index_config, scan_below)},
+};
+
+enum { CONFIG_NUMBERS = sizeof config_numbers / sizeof config_numbers[0] };
+
+static uint32_t config_number(const struct vdb_index_config *config, size_t i)
+{
+    uint32_t value;
+    memcpy(&value, (const char *)config + config_numbers[i].at, sizeof value);
+    return value;
+}
+
+/* Of the members that are not 0, if there are any; the type stands in the schema. */
+static void encode_config(struct vdb_buf *out, const struct vdb_index_config *config)
+{
+    const char *const first = ",\n \"index_config\": {";
+    const char *between = first;
+    for (size_t i = 0; i < CONFIG_NUMBERS; i++) {
+        uint32_t value = config_number(config, i);
+        if (value != 0) {
+            vdb_buf_printf(out, "%s\"%s\": %" PRIu32, between, config_numbers[i].name, value);
+            between = ", ";
+        }
+    }
+    if (config->target_recall != 0) {
+        vdb_buf_printf(out, "%s\"target_recall\": ", between);
+        vdb_json_put_double(out, config->target_recall);
+        between = ", ";
+    }
+    if (between != first) {
+        vdb_buf_put_text(out, "}");
+    }
 }
 
 static const char *const role_names[] = {[false] = "primary", [true] = "follower"};
@@ -112,14 +161,15 @@ static void encode_format(const struct vdb_manifest *manifest, uint64_t format, 
                        ",\n \"schema\": {\"name\": \"%s\", \"dimension\": %" PRIu32
                        ", \"element\": \"%s\", \"metric\": \"%s\", \"index\": \"%s\"}",
                        schema->name, schema->dimension, vdb_element_name(element),
-                       vdb_metric_name(schema->metric), schema->index);
+                       vdb_metric_name(schema->metric), manifest->index_config.type);
         vdb_buf_printf(out, ",\n \"wal_first\": %" PRIu64, manifest->wal_first);
     }
     if (manifest->kind == VDB_MANIFEST_COLLECTION && format >= FORMAT_CHECKPOINTS) {
         vdb_buf_printf(out,
-                       ",\n \"role\": \"%s\",\n \"checkpoint_seq\": %" PRIu64 ",\n \"next_number\": %" PRIu32
-                       ",\n \"segments\": [",
+                       ",\n \"role\": \"%s\",\n \"checkpoint_seq\": %" PRIu64 ",\n \"next_number\": %" PRIu32,
                        role_names[manifest->follower], manifest->checkpoint_seq, manifest->next_number);
+        encode_config(out, &manifest->index_config);
+        vdb_buf_put_text(out, ",\n \"segments\": [");
         for (uint32_t i = 0; i < manifest->segment_count; i++) {
             vdb_buf_put_text(out, i > 0 ? ",\n  " : "\n  ");
             encode_segment(out, &manifest->segments[i]);
@@ -155,8 +205,9 @@ static vdb_status copy_name(struct vdb_json *json, char *out, size_t out_bytes, 
     return VDB_OK;
 }
 
-static vdb_status decode_schema(struct vdb_json *json, struct vdb_schema *schema, struct vdb_err *err)
+static vdb_status decode_schema(struct vdb_json *json, struct vdb_manifest *out, struct vdb_err *err)
 {
+    struct vdb_schema *schema = &out->schema;
     bool more;
     struct vdb_str key;
     VDB_TRY(vdb_json_enter_object(json, err));
@@ -168,7 +219,7 @@ static vdb_status decode_schema(struct vdb_json *json, struct vdb_schema *schema
         if (vdb_str_is(key, "name")) {
             VDB_TRY(copy_name(json, schema->name, sizeof schema->name, err));
         } else if (vdb_str_is(key, "index")) {
-            VDB_TRY(copy_name(json, schema->index, sizeof schema->index, err));
+            VDB_TRY(copy_name(json, out->index_config.type, sizeof out->index_config.type, err));
         } else if (vdb_str_is(key, "dimension")) {
             uint64_t dimension;
             VDB_TRY(vdb_json_u64(json, &dimension, err));
@@ -229,7 +280,7 @@ static vdb_status decode_crc(struct vdb_json *json, uint32_t *out, struct vdb_er
     return vdb_err_set(err, VDB_CORRUPT, "crc32c is not 8 hex digits");
 }
 
-/* {"bytes": , "crc32c": }, for a bitmap of dead rows (edition not NULL) with its edition and rows before. */
+/* {"bytes": , "crc32c": }, before them an edition (not NULL), and of a bitmap of dead rows how many (rows not NULL). */
 static vdb_status decode_file(struct vdb_json *json, uint64_t format, struct vdb_stamp *stamp, uint32_t *edition,
                               uint32_t *rows, struct vdb_err *err)
 {
@@ -247,7 +298,7 @@ static vdb_status decode_file(struct vdb_json *json, uint64_t format, struct vdb
             VDB_TRY(decode_crc(json, &stamp->crc, err));
         } else if (edition != NULL && vdb_str_is(key, "edition")) {
             VDB_TRY(decode_u32(json, key, edition, err));
-        } else if (edition != NULL && vdb_str_is(key, "rows")) {
+        } else if (rows != NULL && vdb_str_is(key, "rows")) {
             VDB_TRY(decode_u32(json, key, rows, err));
         } else {
             VDB_TRY(skip_unknown(json, key, "segments.", format, err));
@@ -276,8 +327,37 @@ static vdb_status decode_segment(struct vdb_json *json, uint64_t format, struct 
             VDB_TRY(decode_file(json, format, &out->meta, NULL, NULL, err));
         } else if (vdb_str_is(key, "dead")) {
             VDB_TRY(decode_file(json, format, &out->dead, &out->dead_edition, &out->dead_rows, err));
+        } else if (vdb_str_is(key, "index")) {
+            VDB_TRY(decode_file(json, format, &out->index, &out->index_edition, NULL, err));
         } else {
             VDB_TRY(skip_unknown(json, key, "segments.", format, err));
+        }
+    }
+}
+
+static vdb_status decode_config(struct vdb_json *json, uint64_t format, struct vdb_index_config *out,
+                                struct vdb_err *err)
+{
+    bool more;
+    struct vdb_str key;
+    VDB_TRY(vdb_json_enter_object(json, err));
+    for (;;) {
+        VDB_TRY(vdb_json_next_key(json, &key, &more, err));
+        if (!more) {
+            return VDB_OK;
+        }
+        size_t i = 0;
+        while (i < CONFIG_NUMBERS && !vdb_str_is(key, config_numbers[i].name)) {
+            i++;
+        }
+        if (i < CONFIG_NUMBERS) {
+            uint32_t value;
+            VDB_TRY(decode_u32(json, key, &value, err));
+            memcpy((char *)out + config_numbers[i].at, &value, sizeof value);
+        } else if (vdb_str_is(key, "target_recall")) {
+            VDB_TRY(vdb_json_double(json, &out->target_recall, err));
+        } else {
+            VDB_TRY(skip_unknown(json, key, "index_config.", format, err));
         }
     }
 }
@@ -335,6 +415,12 @@ static vdb_status check_segment(const struct vdb_manifest *manifest, uint32_t i,
             "segment %" PRIu32 ": %" PRIu32 " dead of %" PRIu32 " rows, edition %" PRIu32 " of %" PRIu64 " bytes",
             segment->number, segment->dead_rows, segment->rows, segment->dead_edition, segment->dead.bytes);
     }
+    if (segment->index_edition > 0 ? segment->index.bytes == 0
+                                   : segment->index.bytes != 0 || segment->index.crc != 0) {
+        return vdb_err_set(err, VDB_CORRUPT,
+                           "segment %" PRIu32 ": edition %" PRIu32 " of its index file, of %" PRIu64 " bytes",
+                           segment->number, segment->index_edition, segment->index.bytes);
+    }
     return VDB_OK;
 }
 
@@ -347,6 +433,10 @@ static vdb_status check_values(const struct vdb_manifest *manifest, struct vdb_e
     vdb_status status = vdb_schema_check(&manifest->schema, err);
     if (status != VDB_OK) {
         return vdb_err_wrap(err, VDB_CORRUPT, "schema");
+    }
+    status = vdb_schema_check_index(&manifest->index_config, err);
+    if (status != VDB_OK) {
+        return vdb_err_wrap(err, VDB_CORRUPT, "index_config");
     }
     if (manifest->segment_count > VDB_SEGMENTS_MAX) {
         return vdb_err_set(err, VDB_CORRUPT, "%" PRIu32 " segments, at most %d", manifest->segment_count,
@@ -385,7 +475,7 @@ static vdb_status decode_member(struct vdb_json *json, struct vdb_str key, struc
         return vdb_json_u64(json, &out->wal_first, err);
     }
     if (vdb_str_is(key, "schema")) {
-        return decode_schema(json, &out->schema, err);
+        return decode_schema(json, out, err);
     }
     if (vdb_str_is(key, "uuid")) {
         VDB_TRY(vdb_json_string_raw(json, &text, err));
@@ -405,6 +495,9 @@ static vdb_status decode_member(struct vdb_json *json, struct vdb_str key, struc
         }
         if (vdb_str_is(key, "next_number")) {
             return decode_u32(json, key, &out->next_number, err);
+        }
+        if (vdb_str_is(key, "index_config")) {
+            return decode_config(json, preamble->format, &out->index_config, err);
         }
         if (vdb_str_is(key, "segments")) {
             return decode_segments(json, preamble->format, out, err);

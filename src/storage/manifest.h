@@ -31,7 +31,9 @@ struct vdb_segment_info {
     struct vdb_stamp meta;
     uint32_t dead_edition; /* of its bitmap of dead rows; 0: none are dead */
     uint32_t dead_rows;
-    struct vdb_stamp dead; /* with an edition */
+    struct vdb_stamp dead;  /* with an edition */
+    uint32_t index_edition; /* of its index file; 0: it has none */
+    struct vdb_stamp index; /* with an edition */
 };
 
 #define VDB_MANIFEST_NAME "metadata.json"
@@ -42,9 +44,10 @@ struct vdb_manifest {
     vdb_manifest_kind kind;
     uint64_t format; /* that its writer used; encode writes VDB_FORMAT_VERSION */
     uint8_t uuid[VDB_UUID_BYTES];
-    uint64_t created_us;      /* microseconds since 1970 */
-    struct vdb_schema schema; /* collection only */
-    uint64_t wal_first;       /* collection only: number of the first live log segment */
+    uint64_t created_us;                  /* microseconds since 1970 */
+    struct vdb_schema schema;             /* collection only */
+    uint64_t wal_first;                   /* collection only: number of the first live log segment */
+    struct vdb_index_config index_config; /* collection only; format 1 has its type and nothing else */
     /* Collection only, from format 2 on; a format-1 manifest has none of it (all zero). */
     bool follower;           /* a copy that follows another collection's log: takes no other writes */
     uint64_t checkpoint_seq; /* the segments hold all batches up to it; the log is replayed from the next on */

@@ -4,6 +4,17 @@
  * the outgrown ones are kept until the end, because views may hold them (their sum is less than the newest). Text
  * ids and metadata of a batch live in one block. Memory is given back all at once, when the last reference goes:
  * after a checkpoint has written the rows to a segment and the last view of before is released.
+ *
+ * Ends. The one who ends a version (under the write lock) does it in the order: end_max, the row's seq_to, its bit in
+ * `dead`; the bit is a release, each look of a reader at a bit an acquire. As in segment_ends.c,
+ *
+ *   N1 who sees a slot's bit sees its seq_to, and an end_max that is not below it;
+ *   N2 a view at S, pinned after everything up to S was published, that copies the bits and then finds end_max <= S has
+ *      copied exactly the slots that ended up to S. Otherwise it looks at seq_to of the slots whose bits it saw, and of
+ *      no others: one that ends meanwhile ends after S.
+ *
+ * All slots of a view began at or before its S, since slots are filled in the order of their batches; a view whose number
+ * was set lower than that looks at every row.
  */
 #include "memtable.h"
 
@@ -27,6 +38,8 @@ enum {
     PAGE_BYTES = 4096,
     HUGE_AFTER_CHUNKS = 2, /* a small collection's memory grows page by page */
     AHEAD_OPS = 16,        /* ids whose place in the map is asked for before they are put there */
+    DEAD_SHIFT = 15,       /* slots per chunk of dead bits: 4 KiB */
+    DEAD_WORDS = 1 << (DEAD_SHIFT - 6),
 };
 
 /* An array of chunk pointers and the outgrown ones before it. */
@@ -50,6 +63,7 @@ struct vdb_memtable {
     _Atomic(void *) spare; /* the next chunk of vectors, its pages there; NULL: none yet */
     _Atomic(void *) spare_rows;
     atomic_bool spare_wanted; /* nobody has begun to make it */
+    _Atomic(struct vdb_companion *) companion;
     uint32_t dimension;
     size_t stride_bytes;
     unsigned chunk_shift;
@@ -57,6 +71,8 @@ struct vdb_memtable {
     pthread_rwlock_t lock; /* guards all below; views read chunks and rows without it (M5) */
     struct directory vectors;
     struct directory rows;
+    struct directory dead_bits;
+    _Atomic uint64_t end_max; /* the highest seq_to of a version that ended */
     struct vdb_idmap ids;
     struct block *blocks;
     uint64_t visible_seq;
@@ -114,8 +130,10 @@ void vdb_memtable_unref(struct vdb_memtable *memtable)
     if (memtable == NULL || atomic_fetch_sub_explicit(&memtable->refs, 1, memory_order_acq_rel) != 1) {
         return;
     }
+    vdb_companion_unref(atomic_load_explicit(&memtable->companion, memory_order_acquire));
     directory_fini(&memtable->vectors);
     directory_fini(&memtable->rows);
+    directory_fini(&memtable->dead_bits);
     free(atomic_load_explicit(&memtable->spare, memory_order_acquire));
     free(atomic_load_explicit(&memtable->spare_rows, memory_order_acquire));
     vdb_idmap_fini(&memtable->ids);
@@ -142,21 +160,41 @@ static void *make_chunk(size_t bytes, bool huge)
     return chunk;
 }
 
+/* Room for one chunk more. */
+static bool directory_grow(struct directory *directory)
+{
+    if (directory->count < directory->capacity) {
+        return true;
+    }
+    size_t capacity = directory->capacity > 0 ? directory->capacity * 2 : DIRECTORY_FIRST;
+    void **grown = vdb_calloc(capacity, sizeof *grown);
+    if (grown == NULL) {
+        return false;
+    }
+    if (directory->capacity > 0) {
+        memcpy(grown, directory->chunks, directory->count * sizeof *grown);
+        directory->outgrown[directory->outgrown_count++] = directory->chunks;
+    }
+    directory->chunks = grown;
+    directory->capacity = capacity;
+    return true;
+}
+
+/* Adds a chunk of dead bits, all clear. */
+static bool directory_add_bits(struct directory *directory)
+{
+    _Atomic uint64_t *bits = directory_grow(directory) ? vdb_calloc(DEAD_WORDS, sizeof *bits) : NULL;
+    if (bits != NULL) {
+        directory->chunks[directory->count++] = bits;
+    }
+    return bits != NULL;
+}
+
 /* Adds a chunk of `bytes`: *spare, unless that is NULL. */
 static bool directory_add(struct directory *directory, size_t bytes, _Atomic(void *) *spare)
 {
-    if (directory->count == directory->capacity) {
-        size_t capacity = directory->capacity > 0 ? directory->capacity * 2 : DIRECTORY_FIRST;
-        void **grown = vdb_calloc(capacity, sizeof *grown);
-        if (grown == NULL) {
-            return false;
-        }
-        if (directory->capacity > 0) {
-            memcpy(grown, directory->chunks, directory->count * sizeof *grown);
-            directory->outgrown[directory->outgrown_count++] = directory->chunks;
-        }
-        directory->chunks = grown;
-        directory->capacity = capacity;
+    if (!directory_grow(directory)) {
+        return false;
     }
     void *chunk = atomic_exchange_explicit(spare, NULL, memory_order_acq_rel);
     if (chunk == NULL) {
@@ -188,6 +226,12 @@ static vdb_status reserve_locked(struct vdb_memtable *memtable, uint32_t upserts
             return vdb_err_no_memory(err, "rows");
         }
         memtable->memory_bytes += vector_bytes + row_bytes;
+    }
+    while ((uint64_t)memtable->dead_bits.count << DEAD_SHIFT < slots) {
+        if (!directory_add_bits(&memtable->dead_bits)) {
+            return vdb_err_no_memory(err, "rows");
+        }
+        memtable->memory_bytes += DEAD_WORDS * sizeof(uint64_t);
     }
     if (slots + chunk_rows / 2 > memtable->rows.count * chunk_rows &&
         memtable->asked_at != memtable->rows.count) {
@@ -329,7 +373,12 @@ static bool end_version(struct vdb_memtable *memtable, uint32_t slot, uint64_t s
     if (atomic_load_explicit(&row->seq_to, memory_order_relaxed) != VDB_SEQ_LIVE) {
         return false;
     }
+    if (seq > atomic_load_explicit(&memtable->end_max, memory_order_relaxed)) {
+        atomic_store_explicit(&memtable->end_max, seq, memory_order_relaxed);
+    }
     atomic_store_explicit(&row->seq_to, seq, memory_order_relaxed);
+    _Atomic uint64_t *bits = memtable->dead_bits.chunks[slot >> DEAD_SHIFT];
+    atomic_fetch_or_explicit(&bits[slot / 64 % DEAD_WORDS], UINT64_C(1) << (slot % 64), memory_order_release);
     memtable->live--;
     memtable->dead++;
     return true;
@@ -421,8 +470,63 @@ void vdb_memtable_pin(struct vdb_memtable *memtable, struct vdb_memtable_view *v
         .stride_bytes = memtable->stride_bytes,
         .vector_chunks = (const void *const *)memtable->vectors.chunks,
         .row_chunks = (struct vdb_row *const *)(void *)memtable->rows.chunks,
+        .dead_chunks = (_Atomic uint64_t *const *)(void *)memtable->dead_bits.chunks,
+        .end_max = &memtable->end_max,
     };
     pthread_rwlock_unlock(&memtable->lock);
+}
+
+/* The slots of a word of the view's bits. */
+static uint64_t word_mask(const struct vdb_memtable_view *view, size_t word)
+{
+    size_t left = view->slot_count - word * 64;
+    return left >= 64 ? UINT64_MAX : (UINT64_C(1) << left) - 1;
+}
+
+static uint64_t dead_word(const struct vdb_memtable_view *view, size_t word)
+{
+    const _Atomic uint64_t *bits = view->dead_chunks[word / DEAD_WORDS];
+    return atomic_load_explicit(&bits[word % DEAD_WORDS], memory_order_acquire);
+}
+
+/* Of the slots in `seen` (bits of a word), those that the view sees. */
+static uint64_t visible_of(const struct vdb_memtable_view *view, size_t word, uint64_t seen)
+{
+    uint64_t visible = 0;
+    for (uint64_t left = seen; left != 0; left &= left - 1) {
+        unsigned bit = (unsigned)__builtin_ctzll(left);
+        visible |= (uint64_t)vdb_slot_visible(view, (uint32_t)(word * 64) + bit) << bit;
+    }
+    return visible;
+}
+
+uint32_t vdb_memtable_fill_visible(const struct vdb_memtable_view *view, struct vdb_bitset *allow)
+{
+    const size_t words = vdb_bitset_words(view->slot_count);
+    uint32_t count = 0;
+    assert(allow->count >= view->slot_count);
+    if (words == 0) {
+        return 0;
+    }
+    const bool all_began = vdb_slot_row(view, view->slot_count - 1)->seq_from <= view->seq;
+    if (all_began && atomic_load_explicit(view->end_max, memory_order_relaxed) <= view->seq) {
+        for (size_t w = 0; w < words; w++) {
+            allow->words[w] = ~dead_word(view, w) & word_mask(view, w);
+            count += (uint32_t)__builtin_popcountll(allow->words[w]);
+        }
+        /* Who saw the bit of a later end sees this, too (N1). */
+        if (atomic_load_explicit(view->end_max, memory_order_relaxed) <= view->seq) {
+            return count;
+        }
+    }
+    count = 0;
+    for (size_t w = 0; w < words; w++) {
+        const uint64_t all = word_mask(view, w);
+        const uint64_t dead = dead_word(view, w) & all;
+        allow->words[w] = all_began ? (all & ~dead) | visible_of(view, w, dead) : visible_of(view, w, all);
+        count += (uint32_t)__builtin_popcountll(allow->words[w]);
+    }
+    return count;
 }
 
 void vdb_memtable_look(struct vdb_memtable *memtable, const struct vdb_memtable_view *view,
@@ -434,6 +538,18 @@ void vdb_memtable_look(struct vdb_memtable *memtable, const struct vdb_memtable_
         slots[i] = slot != VDB_SLOT_NONE && vdb_slot_visible(view, slot) ? slot : VDB_SLOT_NONE;
     }
     pthread_rwlock_unlock(&memtable->lock);
+}
+
+bool vdb_memtable_set_companion(struct vdb_memtable *memtable, struct vdb_companion *companion)
+{
+    struct vdb_companion *none = NULL;
+    return atomic_compare_exchange_strong_explicit(&memtable->companion, &none, companion, memory_order_acq_rel,
+                                                   memory_order_relaxed);
+}
+
+struct vdb_companion *vdb_memtable_companion(const struct vdb_memtable *memtable)
+{
+    return atomic_load_explicit(&memtable->companion, memory_order_acquire);
 }
 
 void vdb_memtable_get_stats(struct vdb_memtable *memtable, struct vdb_memtable_stats *out)

@@ -12,6 +12,9 @@
  *   M5  Chunks never move: rows [0, slot_count) of a view stay readable, without a lock, while the memtable
  *       lives.
  *
+ * Which versions have ended is kept a second time as bits, so that a search need not look at every row: see N1 and N2 in
+ * memtable.c.
+ *
  * One memtable takes the writes; before it there may be one that is being written to a segment (store.h).
  *
  * Threads: locked. stage from many threads; publish one at a time (the store's turnstile); views from any thread.
@@ -21,8 +24,10 @@
 
 #include <stdatomic.h>
 
+#include "base/bitset.h"
 #include "base/bytes.h"
 #include "base/err.h"
+#include "companion.h"
 #include "id.h"
 
 #define VDB_SEQ_LIVE UINT64_MAX
@@ -47,6 +52,8 @@ struct vdb_memtable_view {
     size_t stride_bytes;              /* between vectors, a multiple of 64 */
     const void *const *vector_chunks; /* slot s: chunk s >> chunk_shift */
     struct vdb_row *const *row_chunks;
+    _Atomic uint64_t *const *dead_chunks; /* bits of slots that have ended: vdb_memtable_fill_visible */
+    const _Atomic uint64_t *end_max;
 };
 
 /* NULL when memory is short. One reference. */
@@ -102,10 +109,20 @@ static inline bool vdb_slot_visible(const struct vdb_memtable_view *view, uint32
     return row->seq_from <= view->seq && view->seq < atomic_load_explicit(&row->seq_to, memory_order_relaxed);
 }
 
+/* Sets the bits of the view's visible slots in `allow` (of at least slot_count bits, all clear); returns how many. Quick
+ * when none ended after the view's seq. As vdb_segment_fill_visible: what ended at or before seq must have been ended
+ * before this call (the pin of a view at seq sees to it); slots may go on ending after seq beside it. */
+uint32_t vdb_memtable_fill_visible(const struct vdb_memtable_view *view, struct vdb_bitset *allow);
+
 /* Finds, as of a view, the slots of ids[0..count): slots[i] is VDB_SLOT_NONE (idmap.h) for absent ones. Nothing may
  * have been published since the view was pinned. */
 void vdb_memtable_look(struct vdb_memtable *memtable, const struct vdb_memtable_view *view,
                        const struct vdb_id *ids, size_t count, uint32_t *slots);
+
+/* Puts a companion beside the rows, once: true, and the reference is the memtable's, to be given up with it. False,
+ * and nothing else, when it has one. Any thread. */
+bool vdb_memtable_set_companion(struct vdb_memtable *memtable, struct vdb_companion *companion);
+struct vdb_companion *vdb_memtable_companion(const struct vdb_memtable *memtable); /* borrowed; NULL: none yet */
 
 struct vdb_memtable_stats {
     uint64_t live; /* points */

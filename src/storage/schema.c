@@ -1,4 +1,4 @@
-/* schema.c: the rules of a schema. */
+/* schema.c: the rules of a schema and of an index's configuration. */
 #include "schema.h"
 
 #include <string.h>
@@ -52,6 +52,23 @@ vdb_status vdb_schema_check(const struct vdb_schema *schema, struct vdb_err *err
                            "metric: \"%s\" compares vectors of bits; a collection takes one of "
                            "l2, cosine, dot, l1",
                            vdb_metric_name(schema->metric));
+    }
+    return VDB_OK;
+}
+
+vdb_status vdb_schema_check_index(const struct vdb_index_config *config, struct vdb_err *err)
+{
+    bool name = memchr(config->type, '\0', sizeof config->type) != NULL && config->type[0] != '\0';
+    for (size_t i = 0; name && config->type[i] != '\0'; i++) {
+        name = is_name_char(config->type[i], i == 0);
+    }
+    if (!name) {
+        return vdb_err_set(err, VDB_INVALID,
+                           "index type: \"%.*s\" does not match [A-Za-z0-9][A-Za-z0-9_.-]{0,%d}",
+                           (int)sizeof config->type, config->type, VDB_INDEX_NAME_BYTES - 2);
+    }
+    if (!(config->target_recall >= 0 && config->target_recall < 1)) { /* not a number: neither */
+        return vdb_err_set(err, VDB_INVALID, "target_recall: %g is not between 0 and 1", config->target_recall);
     }
     return VDB_OK;
 }

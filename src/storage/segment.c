@@ -27,7 +27,16 @@ void vdb_segment_file_name(char out[VDB_SEGMENT_NAME_BYTES], vdb_block_file_kind
         assert(edition > 0);
         snprintf(out, VDB_SEGMENT_NAME_BYTES, "meta/dead_%06u_%06u.bin", number, edition);
         break;
+    case VDB_BLOCK_FILE_INDEX:
+        assert(edition > 0);
+        snprintf(out, VDB_SEGMENT_NAME_BYTES, "index/index_%06u_%06u.bin", number, edition);
+        break;
     }
+}
+
+bool vdb_segment_has_editions(vdb_block_file_kind kind)
+{
+    return kind == VDB_BLOCK_FILE_DEAD || kind == VDB_BLOCK_FILE_INDEX;
 }
 
 /* "_" and digits as "%06u" prints them; steps over them. */
@@ -55,6 +64,7 @@ bool vdb_segment_parse_name(const char *name, vdb_block_file_kind *kind, uint32_
         {"vectors", VDB_BLOCK_FILE_VECTORS},
         {"meta", VDB_BLOCK_FILE_META},
         {"dead", VDB_BLOCK_FILE_DEAD},
+        {"index", VDB_BLOCK_FILE_INDEX},
     };
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         size_t bytes = strlen(words[i].word);
@@ -65,7 +75,7 @@ bool vdb_segment_parse_name(const char *name, vdb_block_file_kind *kind, uint32_
         *kind = words[i].kind;
         *edition = 0;
         if (!parse_number(&rest, number) ||
-            (*kind == VDB_BLOCK_FILE_DEAD && (!parse_number(&rest, edition) || *edition == 0))) {
+            (vdb_segment_has_editions(*kind) && (!parse_number(&rest, edition) || *edition == 0))) {
             return false;
         }
         /* One spelling per name: what is accepted is what would be written. */
@@ -196,6 +206,7 @@ vdb_status vdb_segment_open(struct vdb_env *env, const char *dir, const uint8_t 
     atomic_init(&segment->refs, 1);
     segment->env = env;
     segment->info = *info;
+    segment->index_reserved = info->index_edition;
     segment->rows = info->rows;
     segment->dimension = schema->dimension;
     segment->element = schema->element;
@@ -231,12 +242,35 @@ void vdb_segment_unref(struct vdb_segment *segment)
     uint32_t before = atomic_fetch_sub_explicit(&segment->refs, 1, memory_order_acq_rel);
     assert(before > 0);
     if (before == 1) {
+        vdb_companion_unref(segment->companion);
         vdb_block_file_close(segment->vectors);
         vdb_block_file_close(segment->meta);
         vdb_segment_close_ends(segment);
         free(segment->dir);
         free(segment);
     }
+}
+
+uint32_t vdb_segment_reserve_index(struct vdb_segment *segment)
+{
+    return segment->index_reserved < UINT32_MAX ? ++segment->index_reserved : 0;
+}
+
+uint32_t vdb_segment_reserved_index(const struct vdb_segment *segment)
+{
+    return segment->index_reserved;
+}
+
+struct vdb_companion *vdb_segment_companion(const struct vdb_segment *segment)
+{
+    return segment->companion;
+}
+
+struct vdb_companion *vdb_segment_swap_companion(struct vdb_segment *segment, struct vdb_companion *companion)
+{
+    struct vdb_companion *before = segment->companion;
+    segment->companion = companion;
+    return before;
 }
 
 const struct vdb_segment_info *vdb_segment_info(const struct vdb_segment *segment)

@@ -21,6 +21,7 @@
 #include "base/bitset.h"
 #include "base/bytes.h"
 #include "block_file.h"
+#include "companion.h"
 #include "id.h"
 #include "idmap.h"
 #include "manifest.h"
@@ -141,12 +142,28 @@ vdb_status vdb_segment_verify(struct vdb_segment *segment, uint64_t *bytes, stru
 vdb_status vdb_segment_verify_dead(struct vdb_segment *segment, const struct vdb_segment_info *info,
                                    uint64_t *bytes, struct vdb_err *err) VDB_MUST_CHECK;
 
+/* ---- What lies beside it (attach.c) ---- the store's maintain lock guards it */
+
+/* The edition of the segment's next index file: above those of all files that were begun in this process, and of the one
+ * that the manifest had at open. 0: 2^32 - 1 were, no more fit. */
+uint32_t vdb_segment_reserve_index(struct vdb_segment *segment);
+uint32_t vdb_segment_reserved_index(const struct vdb_segment *segment); /* the last that was given */
+
+/* Versions made from now on take it from here. */
+
+struct vdb_companion *vdb_segment_companion(const struct vdb_segment *segment); /* borrowed; NULL: none */
+/* Puts another in its place and hands back the one before: a reference each way. */
+struct vdb_companion *vdb_segment_swap_companion(struct vdb_segment *segment, struct vdb_companion *companion);
+
 /* ---- Names ---- */
 
-/* "vectors/vectors_000012.bin", "meta/meta_000012.bin", "meta/dead_000012_000003.bin" (edition > 0). */
+/* "vectors/vectors_000012.bin", "meta/meta_000012.bin", "meta/dead_000012_000003.bin",
+ * "index/index_000012_000001.bin" (edition > 0). */
 enum { VDB_SEGMENT_NAME_BYTES = 48 };
 void vdb_segment_file_name(char out[VDB_SEGMENT_NAME_BYTES], vdb_block_file_kind kind, uint32_t number,
                            uint32_t edition);
+/* Whether the files of that kind count editions. */
+bool vdb_segment_has_editions(vdb_block_file_kind kind);
 /* The inverse for a name within its folder ("meta_000012.bin"); false for any other. */
 bool vdb_segment_parse_name(const char *name, vdb_block_file_kind *kind, uint32_t *number, uint32_t *edition);
 

@@ -109,6 +109,8 @@ struct vdb_segment_part {
 
 struct vdb_segment {
     _Atomic uint32_t refs;
+    struct vdb_companion *companion; /* of the store's maintain lock */
+    uint32_t index_reserved;         /* likewise: the highest edition of an index file that was ever begun */
     struct vdb_env *env;
     char *dir;
     uint8_t uuid[VDB_UUID_BYTES];

@@ -6,6 +6,10 @@
  * a crash are told apart, and removed at the next open.
  *
  * Where the file system has no hard links the files are copied.
+ *
+ * An index file is not data: it can be made again from the rows. One that is missing is left out of a snapshot, and one
+ * that is missing, damaged or cannot be read is left out of a copy, with a warning in the log; the manifest of the
+ * snapshot or copy does not name it then. A copy of a good one that turns out bad is an error like any other.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -78,15 +82,68 @@ static vdb_status place_segment(struct vdb_env *env, const char *from, const cha
     return VDB_OK;
 }
 
-/* Fills directory `to` (made here) with the segments of `manifest`, from `from`; their names are durable then. */
+/* Reads all of the index file that *info names. */
+static vdb_status check_index(struct vdb_env *env, const char *dir, const uint8_t uuid[VDB_UUID_BYTES],
+                              const struct vdb_segment_info *info, struct vdb_err *err)
+{
+    struct vdb_block_file *file = NULL;
+    vdb_status status = vdb_store_open_index(env, dir, uuid, info, &file, err);
+    if (status == VDB_OK) {
+        status = vdb_block_file_verify(file, err);
+    }
+    vdb_block_file_close(file);
+    return status;
+}
+
+/* Links or copies the segment's index file, if it has one that is good; else *info names none any more. */
+static vdb_status place_index(struct vdb_env *env, const char *from, const char *to,
+                              const uint8_t uuid[VDB_UUID_BYTES], struct vdb_segment_info *info, file_fn *place,
+                              struct vdb_err *err)
+{
+    char name[VDB_SEGMENT_NAME_BYTES];
+    char from_path[VDB_LIMIT_PATH_BYTES_MAX];
+    char to_path[VDB_LIMIT_PATH_BYTES_MAX];
+    struct vdb_err why = {0};
+    if (info->index_edition == 0) {
+        return VDB_OK;
+    }
+    vdb_segment_file_name(name, VDB_BLOCK_FILE_INDEX, info->number, info->index_edition);
+    VDB_TRY(vdb_path_join(from_path, sizeof from_path, from, name, err));
+    VDB_TRY(vdb_path_join(to_path, sizeof to_path, to, name, err));
+    vdb_status status = place == copy_file ? check_index(env, from, uuid, info, &why) : VDB_OK;
+    bool lost = status == VDB_CORRUPT || status == VDB_VERSION || status == VDB_IO;
+    if (status == VDB_OK) {
+        status = place(env, from_path, to_path, &why);
+        lost = status == VDB_NOT_FOUND; /* its folder is there: it was made here */
+    }
+    if (lost) {
+        vdb_log(VDB_LOG_WARN, "store", "%s: left out, the index is to be built again: %s", from_path, why.text);
+        info->index_edition = 0;
+        info->index = (struct vdb_stamp){0};
+        return VDB_OK;
+    }
+    return status == VDB_OK ? VDB_OK : vdb_err_set(err, status, "%s", why.text);
+}
+
+/* Fills directory `to` (made here) with the segments of `manifest`, from `from`; their names are durable then. Index files
+ * that cannot be had are taken out of the manifest. */
 static vdb_status place_segments(struct vdb_env *env, const char *from, const char *to,
-                                 const struct vdb_manifest *manifest, file_fn *place, struct vdb_err *err)
+                                 struct vdb_manifest *manifest, file_fn *place, struct vdb_err *err)
 {
     char folder[VDB_LIMIT_PATH_BYTES_MAX];
+    bool index = false;
+    for (uint32_t i = 0; i < manifest->segment_count; i++) {
+        index = index || manifest->segments[i].index_edition != 0;
+    }
     VDB_TRY(env->ops->mkdir(env, to, err));
-    VDB_TRY(vdb_store_make_dirs(env, to, err));
+    VDB_TRY(vdb_store_make_dirs(env, to, index, err));
     for (uint32_t i = 0; i < manifest->segment_count; i++) {
         VDB_TRY(place_segment(env, from, to, &manifest->segments[i], place, err));
+        VDB_TRY(place_index(env, from, to, manifest->uuid, &manifest->segments[i], place, err));
+    }
+    if (index) {
+        VDB_TRY(vdb_path_join(folder, sizeof folder, to, VDB_STORE_INDEX_DIR, err));
+        VDB_TRY(env->ops->sync_dir(env, folder, err));
     }
     VDB_TRY(vdb_path_join(folder, sizeof folder, to, VDB_STORE_VECTORS_DIR, err));
     VDB_TRY(env->ops->sync_dir(env, folder, err));
@@ -126,13 +183,14 @@ static void describe(const char *name, const struct vdb_manifest *manifest, stru
     for (uint32_t i = 0; i < manifest->segment_count; i++) {
         const struct vdb_segment_info *segment = &manifest->segments[i];
         info->points += segment->rows - segment->dead_rows;
-        info->bytes += segment->vectors.bytes + segment->meta.bytes + segment->dead.bytes;
+        info->bytes += segment->vectors.bytes + segment->meta.bytes + segment->dead.bytes + segment->index.bytes;
     }
 }
 
 /* ---- Create, list, delete ---- */
 
-/* Checkpoints and fills `scratch` (snapshots/.new-...), durable but for its own name. *manifest borrows segments. */
+/* Checkpoints and fills `scratch` (snapshots/.new-...), durable but for its own name. *manifest is the caller's to fini,
+ * also after an error. */
 static vdb_status build_locked(struct vdb_store *store, const char *parent, const char *scratch,
                                struct vdb_manifest *manifest, struct vdb_err *err)
 {
@@ -148,7 +206,7 @@ static vdb_status build_locked(struct vdb_store *store, const char *parent, cons
     if (status != VDB_OK && status != VDB_NOT_FOUND) {
         return status;
     }
-    *manifest = store->manifest;
+    VDB_TRY(vdb_store_manifest_copy(&store->manifest, manifest, err));
     manifest->created_us = env->ops->now_us(env);
     manifest->wal_first = 0; /* a snapshot has no log */
     VDB_TRY(place_segments(env, store->dir, scratch, manifest, link_file, err));
@@ -179,12 +237,16 @@ static vdb_status create_locked(struct vdb_store *store, const char *name, struc
         VDB_TRY(env->ops->sync_dir(env, parent, err));
         return vdb_err_set(err, VDB_EXISTS, "there is one already; delete it first");
     }
-    struct vdb_manifest manifest;
-    VDB_TRY(build_locked(store, parent, scratch, &manifest, err));
-    VDB_TRY(rename_snapshot(store, scratch, path, err));
-    VDB_TRY(env->ops->sync_dir(env, parent, err));
+    struct vdb_manifest manifest = {0};
+    vdb_status status;
+    VDB_CHECK(build_locked(store, parent, scratch, &manifest, err));
+    VDB_CHECK(rename_snapshot(store, scratch, path, err));
+    VDB_CHECK(env->ops->sync_dir(env, parent, err));
     describe(name, &manifest, info);
-    return VDB_OK;
+
+cleanup:
+    vdb_manifest_fini(&manifest);
+    return status;
 }
 
 vdb_status vdb_store_snapshot_create(struct vdb_store *store, const char *name, struct vdb_snapshot_info *info,
@@ -203,7 +265,7 @@ vdb_status vdb_store_backup(struct vdb_store *store, const char *to, struct vdb_
     char parent[VDB_LIMIT_PATH_BYTES_MAX];
     char scratch[VDB_LIMIT_PATH_BYTES_MAX];
     uint64_t random;
-    struct vdb_manifest manifest;
+    struct vdb_manifest manifest = {0};
     struct vdb_err late = {0};
     VDB_TRY(env->ops->entropy(env, &random, sizeof random, err));
     snprintf(name, sizeof name, "backup-%016" PRIx64, random);
@@ -211,6 +273,7 @@ vdb_status vdb_store_backup(struct vdb_store *store, const char *to, struct vdb_
     pthread_mutex_lock(&store->maintain);
     vdb_status status = build_locked(store, parent, scratch, &manifest, err);
     pthread_mutex_unlock(&store->maintain);
+    vdb_manifest_fini(&manifest);
     if (status == VDB_OK) {
         status = vdb_store_restore(env, scratch, to, false, err);
     }
@@ -415,6 +478,9 @@ vdb_status vdb_store_restore(struct vdb_env *env, const char *from, const char *
             status = vdb_segment_verify_dead(segment, &manifest.segments[i], &bytes, err);
         }
         vdb_segment_unref(segment);
+        if (status == VDB_OK && manifest.segments[i].index_edition != 0) {
+            status = check_index(env, to, manifest.uuid, &manifest.segments[i], err);
+        }
         if (status != VDB_OK) {
             goto cleanup;
         }
@@ -422,7 +488,9 @@ vdb_status vdb_store_restore(struct vdb_env *env, const char *from, const char *
     manifest.wal_first = 0;
     manifest.follower = follower;
     VDB_CHECK(vdb_wal_create(env, wal_dir, manifest.uuid, manifest.checkpoint_seq + 1, err));
-    status = vdb_manifest_save(env, to, &manifest, err); /* syncs `to`, and with it the names of its folders */
+    VDB_CHECK(
+        env->ops->sync_dir(env, to, err)); /* the log's folder has its name before the manifest asks for it */
+    status = vdb_manifest_save(env, to, &manifest, err);
 
 cleanup:
     vdb_manifest_fini(&manifest);

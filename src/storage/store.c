@@ -11,13 +11,14 @@
 #include "base/timer.h"
 #include "store_internal.h"
 
-vdb_status vdb_store_make_dirs(struct vdb_env *env, const char *dir, struct vdb_err *err)
+vdb_status vdb_store_make_dirs(struct vdb_env *env, const char *dir, bool index, struct vdb_err *err)
 {
-    static const char *const names[] = {VDB_STORE_VECTORS_DIR, VDB_STORE_META_DIR};
+    static const char *const names[] = {VDB_STORE_VECTORS_DIR, VDB_STORE_META_DIR, VDB_STORE_INDEX_DIR};
+    const size_t count = index ? 3 : 2;
     char path[VDB_LIMIT_PATH_BYTES_MAX];
-    bool made[2] = {false, false};
+    bool made[3] = {false};
     vdb_status status = VDB_OK;
-    for (size_t i = 0; i < 2 && status == VDB_OK; i++) {
+    for (size_t i = 0; i < count && status == VDB_OK; i++) {
         vdb_file_kind kind;
         uint64_t bytes;
         VDB_CHECK(vdb_path_join(path, sizeof path, dir, names[i], err));
@@ -27,12 +28,12 @@ vdb_status vdb_store_make_dirs(struct vdb_env *env, const char *dir, struct vdb_
             made[i] = status == VDB_OK;
         }
     }
-    if (status == VDB_OK && (made[0] || made[1])) {
+    if (status == VDB_OK && (made[0] || made[1] || made[2])) {
         status = env->ops->sync_dir(env, dir, err);
     }
 
 cleanup:
-    for (size_t i = 0; i < 2 && status != VDB_OK; i++) {
+    for (size_t i = 0; i < count && status != VDB_OK; i++) {
         /* What is there the next call takes as durable, so it must not stay. */
         if (made[i] && vdb_path_join(path, sizeof path, dir, names[i], NULL) == VDB_OK) {
             (void)!env->ops->rmdir(env, path, NULL);
@@ -42,18 +43,19 @@ cleanup:
 }
 
 vdb_status vdb_store_create(struct vdb_env *env, const char *dir, const struct vdb_schema *schema,
-                            struct vdb_err *err)
+                            const struct vdb_index_config *index_config, struct vdb_err *err)
 {
     char wal_dir[VDB_LIMIT_PATH_BYTES_MAX];
     struct vdb_manifest manifest = {
         .kind = VDB_MANIFEST_COLLECTION,
         .created_us = env->ops->now_us(env),
         .schema = *schema,
+        .index_config = *index_config,
     };
     VDB_TRY(vdb_path_join(wal_dir, sizeof wal_dir, dir, VDB_STORE_WAL_DIR, err));
     VDB_TRY(env->ops->entropy(env, manifest.uuid, sizeof manifest.uuid, err));
     VDB_TRY(env->ops->mkdir(env, dir, err));
-    VDB_TRY(vdb_store_make_dirs(env, dir, err));
+    VDB_TRY(vdb_store_make_dirs(env, dir, false, err));
     VDB_TRY(vdb_wal_create(env, wal_dir, manifest.uuid, 1, err));
     return vdb_manifest_save(env, dir, &manifest, err); /* syncs dir, and with it the name of wal/ */
 }
@@ -137,8 +139,7 @@ vdb_status vdb_store_open(struct vdb_env *env, const char *dir, const struct vdb
     VDB_CHECK(vdb_manifest_load(env, dir, VDB_MANIFEST_COLLECTION, &store->manifest, err));
     VDB_CHECK(open_version(store, err));
     store->seq = store->manifest.checkpoint_seq;
-    atomic_store_explicit(&store->checkpoint_seq, store->seq, memory_order_relaxed);
-    atomic_store_explicit(&store->follower, store->manifest.follower, memory_order_relaxed);
+    vdb_store_publish_manifest(store);
     /* A kill between the manifest's rename and the sync of its name: it is seen, and a power cut could still bring
      * the one before it back. So it is made durable before what that one names is removed (D1, D2). */
     VDB_CHECK(env->ops->sync_dir(env, dir, err));
@@ -174,8 +175,7 @@ vdb_status vdb_store_snapshot_open(struct vdb_env *env, const char *dir, const c
     VDB_CHECK(vdb_manifest_load(env, path, VDB_MANIFEST_COLLECTION, &store->manifest, err));
     VDB_CHECK(open_version(store, err));
     store->seq = store->manifest.checkpoint_seq;
-    atomic_store_explicit(&store->checkpoint_seq, store->seq, memory_order_relaxed);
-    atomic_store_explicit(&store->follower, store->manifest.follower, memory_order_relaxed);
+    vdb_store_publish_manifest(store);
 
 cleanup:
     if (status != VDB_OK) {
@@ -292,6 +292,13 @@ const uint8_t *vdb_store_uuid(const struct vdb_store *store)
     return store->manifest.uuid;
 }
 
+void vdb_store_get_index_config(struct vdb_store *store, struct vdb_index_config *out)
+{
+    pthread_rwlock_rdlock(&store->lock);
+    *out = store->index_config;
+    pthread_rwlock_unlock(&store->lock);
+}
+
 uint64_t vdb_store_durable_seq(struct vdb_store *store)
 {
     return store->wal != NULL ? vdb_wal_durable_seq(store->wal) : store->seq;
@@ -329,4 +336,6 @@ void vdb_store_get_stats(struct vdb_store *store, struct vdb_store_stats *out)
     out->checkpoints = atomic_load_explicit(&store->checkpoints, memory_order_relaxed);
     out->compactions = atomic_load_explicit(&store->compactions, memory_order_relaxed);
     out->bytes_compacted = atomic_load_explicit(&store->bytes_compacted, memory_order_relaxed);
+    out->index_files = atomic_load_explicit(&store->index_files, memory_order_relaxed);
+    out->index_bytes = atomic_load_explicit(&store->index_bytes, memory_order_relaxed);
 }

@@ -1,9 +1,10 @@
-/* store_internal.h: a store's state, shared by store.c, checkpoint.c, compact.c, snapshot.c and verify.c. Nobody else.
+/* store_internal.h: a store's state, shared by store.c, store_write.c, checkpoint.c, compact.c, attach.c, snapshot.c and
+ * verify.c. Nobody else.
  *
  * Locks, in the order in which they are taken:
  *   compacting   one compaction at a time; held for its whole length
- *   maintain     the manifest and the files it names; held by a checkpoint and a snapshot for their whole length, by a
- *                compaction only for its commit
+ *   maintain     the manifest and the files it names, and the segments' companions; held by a checkpoint and a snapshot
+ *                for their whole length, by a compaction and an attach only for their commit
  *   gate         read: a write is between staging and publication; write: the memtable is being exchanged
  *   publishing   one thread publishes what is durable
  *   order        the list of batches that are logged and not yet published; held while one gets its number
@@ -23,6 +24,7 @@
 #define VDB_STORE_WAL_DIR       "wal"
 #define VDB_STORE_VECTORS_DIR   "vectors"
 #define VDB_STORE_META_DIR      "meta"
+#define VDB_STORE_INDEX_DIR     "index"
 #define VDB_STORE_SNAPSHOTS_DIR "snapshots"
 
 struct vdb_store {
@@ -41,12 +43,15 @@ struct vdb_store {
     _Atomic uint64_t checkpoints;
     _Atomic uint64_t compactions;
     _Atomic uint64_t bytes_compacted;
+    _Atomic uint64_t index_files; /* as the manifest says it; for statistics */
+    _Atomic uint64_t index_bytes;
 
     pthread_rwlock_t gate;
     pthread_rwlock_t lock;
-    struct vdb_version *version; /* of lock; segments[i] is manifest.segments[i] */
-    uint64_t seq;                /* of lock: of the last published batch */
-    uint64_t unsaved;            /* of lock: batches published since the memtable was exchanged */
+    struct vdb_version *version;          /* of lock; segments[i] is manifest.segments[i] */
+    struct vdb_index_config index_config; /* of lock: the manifest's, for who does not have maintain */
+    uint64_t seq;                         /* of lock: of the last published batch */
+    uint64_t unsaved;                     /* of lock: batches published since the memtable was exchanged */
 
     pthread_mutex_t order;        /* a record's number and its batch's place in the list are given in one step */
     struct vdb_publication *list; /* of order: logged, not yet published batches, in the log's order */
@@ -82,18 +87,28 @@ vdb_status vdb_store_commit(struct vdb_store *store, struct vdb_manifest *manife
 void vdb_store_install(struct vdb_store *store, struct vdb_version *version, void (*before)(void *ctx),
                        void *ctx);
 
+/* Makes known what others than maintenance read of a manifest that is in place now. */
+void vdb_store_publish_manifest(struct vdb_store *store);
+
 /* A copy of the manifest with room for one segment more. */
 vdb_status vdb_store_manifest_copy(const struct vdb_manifest *from, struct vdb_manifest *to,
                                    struct vdb_err *err) VDB_MUST_CHECK;
 
-/* Makes vectors/ and meta/ where a format-1 directory lacks them. */
-vdb_status vdb_store_make_dirs(struct vdb_env *env, const char *dir, struct vdb_err *err) VDB_MUST_CHECK;
+/* Makes vectors/ and meta/ where a format-1 directory lacks them; with `index` index/, too, which a collection has from its
+ * first index file on. */
+vdb_status vdb_store_make_dirs(struct vdb_env *env, const char *dir, bool index,
+                               struct vdb_err *err) VDB_MUST_CHECK;
 
 /* Unlinks a segment's file; one that is not there is fine, other failures are logged: the next open removes it. */
 void vdb_store_unlink(struct vdb_env *env, const char *dir, vdb_block_file_kind kind, uint32_t number,
                       uint32_t edition);
 
-/* Removes from vectors/ and meta/ what the manifest does not name: work that a crash cut short. Names that are no
+/* Opens the index file that *info names (with an edition); attach.c. No block is checked yet. */
+vdb_status vdb_store_open_index(struct vdb_env *env, const char *dir, const uint8_t uuid[VDB_UUID_BYTES],
+                                const struct vdb_segment_info *info, struct vdb_block_file **file,
+                                struct vdb_err *err) VDB_MUST_CHECK;
+
+/* Removes from vectors/, meta/ and index/ what the manifest does not name: work that a crash cut short. Names that are no
  * segment's are VDB_CORRUPT. */
 vdb_status vdb_store_sweep(struct vdb_env *env, const char *dir, const struct vdb_manifest *manifest,
                            struct vdb_err *err) VDB_MUST_CHECK;

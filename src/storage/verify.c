@@ -1,7 +1,7 @@
 /* verify.c: reading everything again.
  *
- * Opening checks little of a segment, by design; here every byte is read from the files and checked: the segments, the
- * manifest, the bitmaps that it names, and the log. Then that the sources fit together: each id is visible once (V1).
+ * Opening checks little of a segment, by design; here every byte is read from the files and checked: the segments, their
+ * index files (what these mean is not known here), the manifest, the bitmaps that it names, and the log. Then that the sources fit together: each id is visible once (V1).
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -113,6 +113,23 @@ static vdb_status check_named(struct vdb_store *store, struct vdb_verify_result 
     return store->wal != NULL ? check_log(store, result, err) : VDB_OK;
 }
 
+/* Of a segment that was merged meanwhile it is gone, rightly. */
+static vdb_status check_index(struct vdb_store *store, struct vdb_segment *segment,
+                              struct vdb_verify_result *result, struct vdb_err *err)
+{
+    struct vdb_block_file *file;
+    const uint8_t *data;
+    uint64_t bytes;
+    struct vdb_err why = {0};
+    vdb_status status = vdb_store_attached_open(store, segment, &file, &data, &bytes, &why);
+    if (status == VDB_OK) {
+        result->files++;
+        result->bytes += vdb_block_file_bytes(file);
+        vdb_block_file_close(file);
+    }
+    return status == VDB_OK || status == VDB_NOT_FOUND ? VDB_OK : vdb_err_set(err, status, "%s", why.text);
+}
+
 vdb_status vdb_store_verify(struct vdb_store *store, struct vdb_verify_result *result, struct vdb_err *err)
 {
     struct vdb_view view;
@@ -123,6 +140,7 @@ vdb_status vdb_store_verify(struct vdb_store *store, struct vdb_verify_result *r
         VDB_CHECK(vdb_segment_verify(view.version->segments[s], &result->bytes, err));
         VDB_CHECK(check_distinct(&view, s, err));
         result->files += 2;
+        VDB_CHECK(check_index(store, view.version->segments[s], result, err));
     }
     pthread_mutex_lock(&store->maintain);
     status = check_named(store, result, err);

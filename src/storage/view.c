@@ -11,13 +11,15 @@ struct vdb_version *vdb_version_create(struct vdb_memtable *const *memtables, ui
                                        struct vdb_segment *const *segments, uint32_t segment_count)
 {
     assert(memtable_count >= 1 && memtable_count <= VDB_VERSION_MEMTABLES_MAX);
-    struct vdb_version *version = vdb_calloc(1, sizeof *version + segment_count * sizeof(struct vdb_segment *));
+    struct vdb_version *version = vdb_calloc(
+        1, sizeof *version + segment_count * (sizeof(struct vdb_segment *) + sizeof(struct vdb_companion *)));
     if (version == NULL) {
         return NULL;
     }
     atomic_init(&version->refs, 1);
     version->memtable_count = memtable_count;
     version->segment_count = segment_count;
+    version->companions = (struct vdb_companion **)(void *)(version->segments + segment_count);
     for (uint32_t i = 0; i < memtable_count; i++) {
         version->memtables[i] = memtables[i];
         vdb_memtable_ref(memtables[i]);
@@ -25,6 +27,8 @@ struct vdb_version *vdb_version_create(struct vdb_memtable *const *memtables, ui
     for (uint32_t i = 0; i < segment_count; i++) {
         version->segments[i] = segments[i];
         vdb_segment_ref(segments[i]);
+        version->companions[i] = vdb_segment_companion(segments[i]);
+        vdb_companion_ref(version->companions[i]);
     }
     return version;
 }
@@ -43,6 +47,7 @@ void vdb_version_unref(struct vdb_version *version)
         vdb_memtable_unref(version->memtables[i]);
     }
     for (uint32_t i = 0; i < version->segment_count; i++) {
+        vdb_companion_unref(version->companions[i]); /* before what it lies beside */
         vdb_segment_unref(version->segments[i]);
     }
     free(version);
@@ -63,17 +68,8 @@ uint32_t vdb_view_source_rows(const struct vdb_view *view, uint32_t source)
 uint32_t vdb_view_fill_visible(const struct vdb_view *view, uint32_t source, struct vdb_bitset *allow)
 {
     const struct vdb_memtable_view *memtable = vdb_view_memtable(view, source);
-    uint32_t visible = 0;
-    if (memtable == NULL) {
-        return vdb_segment_fill_visible(vdb_view_segment(view, source), view->seq, allow);
-    }
-    for (uint32_t slot = 0; slot < memtable->slot_count; slot++) {
-        if (vdb_slot_visible(memtable, slot)) {
-            vdb_bitset_set(allow, slot);
-            visible++;
-        }
-    }
-    return visible;
+    return memtable != NULL ? vdb_memtable_fill_visible(memtable, allow)
+                            : vdb_segment_fill_visible(vdb_view_segment(view, source), view->seq, allow);
 }
 
 bool vdb_view_sees_all(const struct vdb_view *view, uint32_t source)

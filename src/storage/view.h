@@ -25,10 +25,12 @@ struct vdb_version {
     uint32_t memtable_count; /* at least 1 */
     uint32_t segment_count;
     struct vdb_memtable *memtables[VDB_VERSION_MEMTABLES_MAX]; /* [0] takes the writes */
+    struct vdb_companion **companions; /* of the segments, one reference each; NULL: none */
     struct vdb_segment *segments[];
 };
 
-/* A version of these sources, each counted once more. NULL when memory is short. */
+/* A version of these sources, each counted once more, and of the segments' companions as they are now (the maintain lock
+ * keeps them). NULL when memory is short. */
 struct vdb_version *vdb_version_create(struct vdb_memtable *const *memtables, uint32_t memtable_count,
                                        struct vdb_segment *const *segments, uint32_t segment_count);
 void vdb_version_ref(struct vdb_version *version);
@@ -57,6 +59,15 @@ static inline const struct vdb_memtable_view *vdb_view_memtable(const struct vdb
 static inline struct vdb_segment *vdb_view_segment(const struct vdb_view *view, uint32_t source)
 {
     return view->version->segments[source - view->version->memtable_count];
+}
+
+/* What is kept beside a source (companion.h), borrowed while the view is held; NULL: nothing. A segment's as the view was
+ * pinned; a memtable's as it is now, since it gets one once. No lock. */
+static inline struct vdb_companion *vdb_view_companion(const struct vdb_view *view, uint32_t source)
+{
+    const struct vdb_version *version = view->version;
+    return source < version->memtable_count ? vdb_memtable_companion(version->memtables[source])
+                                            : version->companions[source - version->memtable_count];
 }
 
 /* Rows (or slots) of a source, visible or not. */

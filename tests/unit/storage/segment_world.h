@@ -127,8 +127,7 @@ static inline void make_row(const struct shape *shape, uint32_t i, struct row *r
 
 static inline struct vdb_schema schema_of(const struct shape *shape)
 {
-    return (struct vdb_schema){
-        .name = "test", .dimension = shape->dimension, .element = shape->element, .index = "flat"};
+    return (struct vdb_schema){.name = "test", .dimension = shape->dimension, .element = shape->element};
 }
 
 static inline void make_folders(struct world *w)

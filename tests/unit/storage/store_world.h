@@ -16,178 +16,9 @@
 
 #include <stdlib.h>
 
-#include "base/limits.h"
-#include "base/rng.h"
 #include "env/env_memory.h"
-#include "storage/batch.h"
-#include "storage/store.h"
-
-enum { DIMENSION = 3, IDS = 9, BATCH_OPS = 4, LOG_SEGMENT_BYTES = 500, BATCHES_MAX = 48, SNAPSHOTS = 2 };
-
-static const struct vdb_schema world_schema = {
-    .name = "docs", .dimension = DIMENSION, .metric = VDB_METRIC_L2, .index = "flat"};
-static const struct vdb_wal_options world_log = {.segment_bytes = LOG_SEGMENT_BYTES};
-
-/* ---- The script ---- */
-
-enum step_kind {
-    WRITE,
-    WIPE, /* a batch that deletes every point */
-    CHECKPOINT,
-    COMPACT,
-    COMPACT_FULL,
-    KEEP, /* makes a snapshot */
-    DROP, /* deletes it */
-    REOPEN,
-    CLOSE,
-};
-
-struct step {
-    enum step_kind kind;
-    unsigned snapshot; /* KEEP, DROP */
-    unsigned around;   /* so many of the next steps run inside this one */
-};
-
-static const char *const snapshot_names[SNAPSHOTS] = {"first", "second"};
-
-static const struct step script[] = {
-    {.kind = WRITE},
-    {.kind = WRITE},
-    {.kind = WRITE}, /* by now the log has rotated */
-    {.kind = CHECKPOINT},
-    {.kind = WRITE},
-    {.kind = KEEP, .snapshot = 0},
-    {.kind = WRITE},
-    {.kind = CHECKPOINT, .around = 2}, /* ends go on into the segment that is being written */
-    {.kind = WRITE},
-    {.kind = WRITE},
-    {.kind = WRITE},
-    {.kind = CHECKPOINT}, /* four segments with bitmaps: a tier */
-    {.kind = WRITE},
-    {.kind = COMPACT, .around = 4},
-    {.kind = WRITE},
-    {.kind = WRITE},
-    {.kind = CHECKPOINT}, /* ends that came after the plan lose their place in the log */
-    {.kind = WRITE},
-    {.kind = WRITE},
-    {.kind = KEEP, .snapshot = 1},
-    {.kind = REOPEN},
-    {.kind = WRITE},
-    {.kind = DROP, .snapshot = 0},
-    {.kind = CHECKPOINT},
-    {.kind = COMPACT_FULL, .around = 1},
-    {.kind = WRITE},
-    {.kind = WRITE},
-    {.kind = COMPACT}, /* one segment of which much has ended, or nothing to do */
-    {.kind = CHECKPOINT},
-    {.kind = DROP, .snapshot = 1},
-    {.kind = KEEP, .snapshot = 0},
-    {.kind = WIPE},
-    {.kind = COMPACT_FULL}, /* the ends are in the log only; nothing is left of the rows */
-    {.kind = CHECKPOINT},   /* no rows, only a shorter log */
-    {.kind = WRITE},
-    {.kind = CHECKPOINT},
-    {.kind = WRITE},
-    {.kind = KEEP, .snapshot = 1},
-    {.kind = WRITE},
-    {.kind = CLOSE},
-};
-
-enum { STEPS = sizeof script / sizeof script[0] };
-
-static inline const char *step_text(unsigned step)
-{
-    static const char *const texts[] = {"write", "wipe", "checkpoint", "compact", "compact full",
-                                        "keep",  "drop", "reopen",     "close"};
-    return step < STEPS ? texts[script[step].kind] : "the end";
-}
-
-static inline bool is_batch(unsigned step)
-{
-    return step < STEPS && (script[step].kind == WRITE || script[step].kind == WIPE);
-}
-
-/* ---- The model ---- */
-
-/* Which batch wrote each id last; 0: not there. */
-struct model {
-    uint32_t by_id[IDS];
-};
-
-/* The state after each batch, and the batch after which each snapshot was made. */
-struct history {
-    struct model after[BATCHES_MAX + 1];
-    bool wipes[BATCHES_MAX + 1];
-    unsigned batches;
-};
-
-static struct history history;
-
-/* Even ids are numbers, odd ones texts. */
-static inline struct vdb_id id_of(unsigned n, char text[16])
-{
-    snprintf(text, 16, "id-%u", n);
-    return n % 2 == 0 ? (struct vdb_id){.number = n} : (struct vdb_id){text, (uint32_t)strlen(text), 0};
-}
-
-static inline void vector_of(unsigned n, uint32_t batch, float out[DIMENSION])
-{
-    out[0] = (float)batch;
-    out[1] = (float)n;
-    out[2] = (float)(batch + n * 8); /* all below 128: every element holds them */
-}
-
-static inline int metadata_of(unsigned n, uint32_t batch, char out[64])
-{
-    return snprintf(out, 64, "{\"batch\":%u,\"n\":%u}", batch, n);
-}
-
-/* Batch number b, always the same for the same b. */
-static inline void make_batch(unsigned b, struct vdb_buf *payload, struct model *model)
-{
-    struct vdb_rng rng;
-    char text[16];
-    bool wipe = history.wipes[b];
-    vdb_rng_init(&rng, b * 77 + 5);
-    vdb_buf_clear(payload);
-    vdb_batch_begin(payload, DIMENSION);
-    for (unsigned i = 0; i < (wipe ? IDS : BATCH_OPS); i++) {
-        unsigned n = wipe ? i : (unsigned)vdb_rng_below(&rng, IDS);
-        struct vdb_id id = id_of(n, text);
-        if (wipe || vdb_rng_below(&rng, 3) == 0) {
-            vdb_batch_delete(payload, &id);
-            model->by_id[n] = 0;
-        } else {
-            float vector[DIMENSION];
-            char metadata[64];
-            vector_of(n, b, vector);
-            int bytes = metadata_of(n, b, metadata);
-            vdb_batch_upsert(payload, &id, vector, DIMENSION, (struct vdb_str){metadata, (size_t)bytes});
-            model->by_id[n] = b;
-        }
-    }
-}
-
-static inline void make_history(void)
-{
-    struct vdb_buf payload = {0};
-    memset(&history, 0, sizeof history);
-    for (unsigned s = 0; s < STEPS; s++) {
-        if (is_batch(s)) {
-            unsigned b = ++history.batches;
-            assert_true(b <= BATCHES_MAX);
-            history.wipes[b] = script[s].kind == WIPE;
-            history.after[b] = history.after[b - 1];
-            make_batch(b, &payload, &history.after[b]);
-        }
-    }
-    vdb_buf_fini(&payload);
-}
-
-static inline bool is_model(const struct model *seen, unsigned batch)
-{
-    return memcmp(seen, &history.after[batch], sizeof *seen) == 0;
-}
+#include "storage/block_file.h"
+#include "store_script.h"
 
 /* ---- Where a test stands, for the text of a failure ---- */
 
@@ -219,6 +50,70 @@ static inline int tell_where(void **state)
 
 #define WORLD_TEST(test) cmocka_unit_test_teardown(test, tell_where)
 
+/* ---- Index files ---- */
+
+/* What a segment must have after a crash. Its file names the segment, so that one never passes for another's. */
+enum index_state { INDEX_NONE, INDEX_THERE, INDEX_ANY };
+
+/* How often something happened to an attach, over all worlds. */
+static struct {
+    unsigned named;
+    unsigned gone;      /* the segment was merged meanwhile */
+    unsigned overtaken; /* a detach came */
+} index_met;
+
+static inline void never_destroyed(struct vdb_companion *companion)
+{
+    (void)companion;
+    fail_msg("a companion lost a reference too many");
+}
+
+/* Every index file's: each store that is closed must have given up all its references. */
+static struct vdb_companion world_companion = {.refs = 1, .destroy = never_destroyed};
+
+static inline void expect_no_companions(void)
+{
+    assert_int_equal(atomic_load(&world_companion.refs), 1);
+}
+
+static inline size_t index_bytes_of(uint32_t number)
+{
+    return 8 + (size_t)number % 3 * 2500;
+}
+
+static inline uint8_t index_byte_of(uint32_t number, size_t i)
+{
+    return i < 4 ? (uint8_t)(number >> (8 * i)) : (uint8_t)(i * 7 + number);
+}
+
+static inline vdb_status fill_index(void *ctx, vdb_attach_put_fn *put, void *put_ctx, struct vdb_err *err)
+{
+    const uint32_t number = *(const uint32_t *)ctx;
+    uint8_t bytes[8 + 2 * 2500];
+    const size_t count = index_bytes_of(number);
+    for (size_t i = 0; i < count; i++) {
+        bytes[i] = index_byte_of(number, i);
+    }
+    VDB_TRY(put(put_ctx, bytes, 3, err));
+    return put(put_ctx, bytes + 3, count - 3, err);
+}
+
+/* Opens the segment's index file and reads it. VDB_NOT_FOUND: it has none. */
+static inline vdb_status read_index(struct vdb_store *store, struct vdb_segment *segment, struct vdb_err *err)
+{
+    struct vdb_block_file *file;
+    const uint8_t *data;
+    uint64_t bytes;
+    const uint32_t number = vdb_segment_info(segment)->number;
+    VDB_TRY(vdb_store_attached_open(store, segment, &file, &data, &bytes, err));
+    assert_int_equal(bytes, index_bytes_of(number));
+    for (size_t i = 0; i < bytes; i++) {
+        assert_int_equal(data[i], index_byte_of(number, i));
+    }
+    vdb_block_file_close(file);
+    return VDB_OK;
+}
+
 /* ---- Running the script ---- */
 
 struct world {
@@ -232,7 +127,10 @@ struct world {
     /* The first failure. */
     unsigned failed_step;
     struct vdb_err failure;
-    unsigned inside; /* steps that run inside the one that runs */
+    unsigned inside;                 /* steps that run inside the one that runs */
+    enum index_state index[NUMBERS]; /* by the segment's number */
+    uint32_t config;      /* the configuration's m, as it was set; a zeroed world takes what it finds */
+    uint32_t config_next; /* as it may be after a step that failed */
     struct vdb_buf payload;
 };
 
@@ -245,7 +143,8 @@ static inline bool run_step(struct world *w);
 static inline vdb_status hooked_sync_dir(struct vdb_env *env, const char *path, struct vdb_err *err)
 {
     struct world *w = hooked_world;
-    if (w != NULL && w->env == env && w->inside > 0 && strcmp(path, "c/vectors") == 0) {
+    if (w != NULL && w->env == env && w->inside > 0 &&
+        (strcmp(path, "c/vectors") == 0 || strcmp(path, "c/index") == 0)) {
         unsigned count = w->inside;
         for (w->inside = 0; count > 0 && run_step(w); count--) {
         }
@@ -253,15 +152,94 @@ static inline vdb_status hooked_sync_dir(struct vdb_env *env, const char *path, 
     return plain_ops->sync_dir(env, path, err);
 }
 
+/* What there is of indexes is as the world knows it. */
+static inline void check_indexes(struct vdb_store *store, const struct world *w)
+{
+    struct vdb_err err = {0};
+    struct vdb_index_config config;
+    struct vdb_view view;
+    vdb_store_get_index_config(store, &config);
+    assert_string_equal(config.type, world_index.type);
+    if (config.m != w->config && config.m != w->config_next) {
+        fail_msg("configured %u, or %u; found %u", w->config, w->config_next, config.m);
+    }
+    vdb_store_pin(store, &view);
+    for (uint32_t s = 0; s < view.version->segment_count; s++) {
+        struct vdb_segment *segment = view.version->segments[s];
+        const uint32_t number = vdb_segment_info(segment)->number;
+        assert_in_range(number, 0, NUMBERS - 1);
+        vdb_status status = read_index(store, segment, &err);
+        if (status != VDB_OK && status != VDB_NOT_FOUND) {
+            fail_msg("index file of segment %u: %s", number, err.text);
+        }
+        if (w->index[number] != INDEX_ANY && (w->index[number] == INDEX_THERE) != (status == VDB_OK)) {
+            fail_msg("index file of segment %u %s", number, status == VDB_OK ? "came back" : "was lost");
+        }
+    }
+    vdb_view_release(&view);
+}
+
+/* From here on the world knows what there is. */
+static inline void learn_indexes(struct world *w)
+{
+    struct vdb_index_config config;
+    struct vdb_view view;
+    vdb_store_get_index_config(w->store, &config);
+    w->config = w->config_next = config.m;
+    memset(w->index, 0, sizeof w->index);
+    vdb_store_pin(w->store, &view);
+    for (uint32_t s = 0; s < view.version->segment_count; s++) {
+        const struct vdb_segment_info *info = vdb_segment_info(view.version->segments[s]);
+        w->index[info->number] = info->index_edition != 0 ? INDEX_THERE : INDEX_NONE;
+    }
+    vdb_view_release(&view);
+}
+
 static inline vdb_status world_open(struct world *w)
 {
-    return vdb_store_open(w->env, "c", &world_log, &w->store, &w->err);
+    VDB_TRY(vdb_store_open(w->env, "c", &world_log, &w->store, &w->err));
+    learn_indexes(w);
+    return VDB_OK;
 }
 
 static inline void world_close(struct world *w, bool mark)
 {
     vdb_store_close(w->store, mark);
     w->store = NULL;
+}
+
+static inline vdb_status configure(struct world *w, uint32_t m)
+{
+    struct vdb_index_config config = world_index;
+    config.m = m;
+    w->config_next = m;
+    VDB_TRY(vdb_store_set_index_config(w->store, &config, &w->err));
+    w->config = m;
+    return VDB_OK;
+}
+
+/* Attaches or detaches; a segment that is not there any more is nothing to do. */
+static inline vdb_status change_index(struct world *w, bool attach, unsigned which)
+{
+    struct vdb_view view;
+    vdb_status status = VDB_OK;
+    vdb_store_pin(w->store, &view);
+    if (which < view.version->segment_count) {
+        struct vdb_segment *segment = view.version->segments[which];
+        uint32_t number = vdb_segment_info(segment)->number;
+        w->index[number] = INDEX_ANY;
+        status = attach ? vdb_store_attach(w->store, segment, fill_index, &number, &world_companion, &w->err)
+                        : vdb_store_detach(w->store, segment, &w->err);
+        if (status == VDB_OK) {
+            w->index[number] = attach ? INDEX_THERE : INDEX_NONE;
+        }
+        index_met.named += attach && status == VDB_OK;
+        index_met.gone += status == VDB_NOT_FOUND;
+        index_met.overtaken += status == VDB_BUSY;
+        status = status == VDB_NOT_FOUND || status == VDB_BUSY ? VDB_OK : status;
+    }
+    vdb_view_release(&view);
+    return status;
 }
 
 static inline vdb_status perform(struct world *w, const struct step *step)
@@ -290,6 +268,11 @@ static inline vdb_status perform(struct world *w, const struct step *step)
     case DROP:
         status = vdb_store_snapshot_delete(w->store, snapshot_names[step->snapshot], &w->err);
         return status == VDB_NOT_FOUND && w->resumed ? VDB_OK : status;
+    case CONFIGURE:
+        return configure(w, step->value);
+    case ATTACH:
+    case DETACH:
+        return change_index(w, step->kind == ATTACH, step->value);
     case REOPEN:
         world_close(w, true);
         return world_open(w);
@@ -352,7 +335,7 @@ static inline struct vdb_env *fresh_env_of(vdb_element element)
     assert_non_null(env);
     struct vdb_schema schema = world_schema;
     schema.element = element;
-    assert_ok(vdb_store_create(env, "c", &schema, &err), &err);
+    assert_ok(vdb_store_create(env, "c", &schema, &world_index, &err), &err);
     assert_ok(env->ops->sync_dir(env, ".", &err), &err);
     return env;
 }
@@ -388,6 +371,7 @@ static inline uint64_t count_operations(struct vdb_env *fresh)
     assert_true(run_script(&w));
     assert_int_equal(w.acked, history.batches);
     world_fini(&w);
+    expect_no_companions();
     uint64_t operations = vdb_env_memory_operations(env);
     vdb_env_memory_destroy(env);
     return operations;
@@ -544,8 +528,10 @@ static inline void check_segment_files(struct vdb_env *env, const char *dir, con
     struct listing listing;
     char path[96];
     unsigned bitmaps = 0;
+    unsigned indexes = 0;
     for (uint32_t i = 0; i < manifest->segment_count; i++) {
         bitmaps += manifest->segments[i].dead_edition != 0;
+        indexes += manifest->segments[i].index_edition != 0;
     }
     snprintf(path, sizeof path, "%s/vectors", dir);
     list_dir(env, path, &listing);
@@ -553,18 +539,21 @@ static inline void check_segment_files(struct vdb_env *env, const char *dir, con
     snprintf(path, sizeof path, "%s/meta", dir);
     list_dir(env, path, &listing);
     assert_int_equal(listing.count, manifest->segment_count + bitmaps);
+    snprintf(path, sizeof path, "%s/index", dir);
+    list_dir(env, path, &listing);
+    assert_int_equal(listing.count, indexes);
 }
 
 /* No file that nothing names. Of metadata.json.tmp, which the next commit writes over, one may be there. */
 static inline void check_files(struct vdb_env *env)
 {
-    static const char *const names[] = {"metadata.json", "metadata.json.tmp", "wal", "vectors",
-                                        "meta",          "snapshots"};
+    static const char *const names[] = {"metadata.json", "metadata.json.tmp", "wal", "vectors", "meta",
+                                        "index",         "snapshots"};
     struct vdb_err err = {0};
     struct vdb_manifest manifest;
     struct listing listing;
     unsigned last = 0;
-    expect_only(env, "c", names, 6);
+    expect_only(env, "c", names, 7);
     assert_ok(vdb_manifest_load(env, "c", VDB_MANIFEST_COLLECTION, &manifest, &err), &err);
     check_segment_files(env, "c", &manifest);
     list_dir(env, "c/wal", &listing);
@@ -604,7 +593,7 @@ static inline void expect_snapshots(const struct world *w, unsigned made_after[S
 
 static inline void check_snapshot(struct vdb_env *env, unsigned i, unsigned made_after)
 {
-    static const char *const names[] = {"metadata.json", "vectors", "meta"};
+    static const char *const names[] = {"metadata.json", "vectors", "meta", "index"};
     struct vdb_err err = {0};
     struct vdb_store *store;
     struct vdb_manifest manifest;
@@ -619,7 +608,7 @@ static inline void check_snapshot(struct vdb_env *env, unsigned i, unsigned made
     }
     assert_ok(vdb_store_verify(store, &verified, &err), &err);
     vdb_store_close(store, false);
-    expect_only(env, dir, names, 3);
+    expect_only(env, dir, names, 4);
     assert_ok(vdb_manifest_load(env, dir, VDB_MANIFEST_COLLECTION, &manifest, &err), &err);
     check_segment_files(env, dir, &manifest);
     vdb_manifest_fini(&manifest);
@@ -688,6 +677,7 @@ static inline unsigned check_recovered(struct vdb_env *env, const struct world *
         fail_msg("does not open: %s", err.text);
     }
     unsigned batch = check_state(store, w, true);
+    check_indexes(store, w);
     check_snapshots(env, store, w);
     check_files(env);
     vdb_store_close(store, false);

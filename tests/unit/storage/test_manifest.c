@@ -1,25 +1,18 @@
-/* test_manifest.c: metadata.json: F1 and F2 of manifest.c, refusals by name, and replacement under faults. */
+/* test_manifest.c: metadata.json: F1 to F3 of manifest.c, and refusals by name. On the disk: test_manifest_save.c. */
 #include "support.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/crc32c.h"
 #include "base/rng.h"
 #include "env/env_memory.h"
-#include "storage/manifest.h"
+#include "manifest_world.h"
 
 static const struct vdb_manifest database = {
     .kind = VDB_MANIFEST_DATABASE,
     .uuid = {0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff},
     .created_us = 1700000000123456,
-};
-
-static const struct vdb_manifest collection = {
-    .kind = VDB_MANIFEST_COLLECTION,
-    .uuid = {0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10, 0x0f, 0x1e, 0x2d, 0x3c, 0x4b, 0x5a, 0x69, 0x78},
-    .created_us = 5,
-    .schema = {.name = "docs", .dimension = 384, .metric = VDB_METRIC_COSINE, .index = "flat"},
-    .wal_first = 17,
 };
 
 static struct vdb_segment_info two_segments[] = {
@@ -38,7 +31,8 @@ static const struct vdb_manifest checkpointed = {
     .kind = VDB_MANIFEST_COLLECTION,
     .uuid = {0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10, 0x0f, 0x1e, 0x2d, 0x3c, 0x4b, 0x5a, 0x69, 0x78},
     .created_us = 5,
-    .schema = {.name = "docs", .dimension = 384, .metric = VDB_METRIC_COSINE, .index = "flat"},
+    .schema = {.name = "docs", .dimension = 384, .metric = VDB_METRIC_COSINE},
+    .index_config = {.type = "flat"},
     .wal_first = 17,
     .checkpoint_seq = 4711,
     .next_number = 4,
@@ -46,45 +40,49 @@ static const struct vdb_manifest checkpointed = {
     .segments = two_segments,
 };
 
-static void encode(const struct vdb_manifest *manifest, struct vdb_buf *out)
-{
-    vdb_buf_clear(out);
-    vdb_manifest_encode(manifest, out);
-    assert_false(out->failed);
-}
+static struct vdb_segment_info indexed_segments[] = {
+    {.number = 3,
+     .rows = 1000,
+     .vectors = {520192, 0x00c0ffee},
+     .meta = {16384, 0xffffffff},
+     .dead_edition = 2,
+     .dead_rows = 7,
+     .dead = {8192, 0x0000000a},
+     .index_edition = 12,
+     .index = {1048576, 0x0badcafe}},
+    {.number = 1,
+     .rows = 1,
+     .vectors = {8192, 0},
+     .meta = {8193, 0x12345678},
+     .index_edition = 1,
+     .index = {4160, 0}},
+};
+
+/* With index files, and a configuration of which all is said. */
+static const struct vdb_manifest indexed = {
+    .kind = VDB_MANIFEST_COLLECTION,
+    .uuid = {0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10, 0x0f, 0x1e, 0x2d, 0x3c, 0x4b, 0x5a, 0x69, 0x78},
+    .created_us = 5,
+    .schema = {.name = "docs", .dimension = 384, .metric = VDB_METRIC_COSINE},
+    .index_config = {.type = "qgraph",
+                     .m = 16,
+                     .ef_construction = 200,
+                     .ef_search = 64,
+                     .code_bits = 256,
+                     .compact = 1,
+                     .scan_below = UINT32_MAX,
+                     .target_recall = 0.95},
+    .wal_first = 17,
+    .checkpoint_seq = 4711,
+    .next_number = 4,
+    .segment_count = 2,
+    .segments = indexed_segments,
+};
 
 static vdb_status decode(const struct vdb_buf *text, vdb_manifest_kind kind, struct vdb_manifest *out,
                          struct vdb_err *err)
 {
     return vdb_manifest_decode((const char *)text->data, text->bytes, kind, out, err);
-}
-
-static void assert_same(const struct vdb_manifest *a, const struct vdb_manifest *b)
-{
-    assert_int_equal(a->kind, b->kind);
-    assert_memory_equal(a->uuid, b->uuid, VDB_UUID_BYTES);
-    assert_true(a->created_us == b->created_us);
-    assert_true(a->wal_first == b->wal_first);
-    assert_string_equal(a->schema.name, b->schema.name);
-    assert_string_equal(a->schema.index, b->schema.index);
-    assert_int_equal(a->schema.dimension, b->schema.dimension);
-    assert_int_equal(a->schema.metric, b->schema.metric);
-    assert_int_equal(a->schema.element, b->schema.element);
-    assert_true(a->follower == b->follower);
-    assert_true(a->checkpoint_seq == b->checkpoint_seq);
-    assert_int_equal(a->next_number, b->next_number);
-    assert_int_equal(a->segment_count, b->segment_count);
-    for (uint32_t i = 0; i < a->segment_count; i++) {
-        const struct vdb_segment_info *x = &a->segments[i];
-        const struct vdb_segment_info *y = &b->segments[i];
-        assert_int_equal(x->number, y->number);
-        assert_int_equal(x->rows, y->rows);
-        assert_int_equal(x->dead_edition, y->dead_edition);
-        assert_int_equal(x->dead_rows, y->dead_rows);
-        assert_true(x->vectors.bytes == y->vectors.bytes && x->vectors.crc == y->vectors.crc);
-        assert_true(x->meta.bytes == y->meta.bytes && x->meta.crc == y->meta.crc);
-        assert_true(x->dead.bytes == y->dead.bytes && x->dead.crc == y->dead.crc);
-    }
 }
 
 /* `head` (all up to the checksum's member) with its right checksum behind it. */
@@ -151,6 +149,28 @@ static void test_golden_text(void **state)
                 "\"dead\": {\"edition\": 2, \"rows\": 7, \"bytes\": 8192, \"crc32c\": \"0000000a\"}},\n"
                 "  {\"number\": 1, \"rows\": 1, \"vectors\": {\"bytes\": 8192, \"crc32c\": \"00000000\"}, "
                 "\"meta\": {\"bytes\": 8193, \"crc32c\": \"12345678\"}}]");
+    struct vdb_manifest little = collection;
+    little.index_config.target_recall = 0.5;
+    assert_text(&little,
+                "{\"magic\": \"vecdb-collection\",\n \"format\": 2,\n \"min_reader\": 1,\n \"features\": "
+                "0,\n" COLLECTION_HEAD
+                ",\n \"role\": \"primary\",\n \"checkpoint_seq\": 0,\n \"next_number\": 0,\n"
+                " \"index_config\": {\"target_recall\": 0.5},\n \"segments\": []");
+    assert_text(&indexed,
+                "{\"magic\": \"vecdb-collection\",\n \"format\": 2,\n \"min_reader\": 2,\n \"features\": 0,\n"
+                " \"uuid\": \"fedcba98765432100f1e2d3c4b5a6978\",\n \"created_us\": 5,\n"
+                " \"schema\": {\"name\": \"docs\", \"dimension\": 384, \"element\": \"f32\", \"metric\": "
+                "\"cosine\", \"index\": \"qgraph\"},\n \"wal_first\": 17,\n"
+                " \"role\": \"primary\",\n \"checkpoint_seq\": 4711,\n \"next_number\": 4,\n"
+                " \"index_config\": {\"m\": 16, \"ef_construction\": 200, \"ef_search\": 64, \"code_bits\": 256, "
+                "\"compact\": 1, \"scan_below\": 4294967295, \"target_recall\": 0.95},\n \"segments\": [\n"
+                "  {\"number\": 3, \"rows\": 1000, \"vectors\": {\"bytes\": 520192, \"crc32c\": \"00c0ffee\"}, "
+                "\"meta\": {\"bytes\": 16384, \"crc32c\": \"ffffffff\"}, "
+                "\"dead\": {\"edition\": 2, \"rows\": 7, \"bytes\": 8192, \"crc32c\": \"0000000a\"}, "
+                "\"index\": {\"edition\": 12, \"bytes\": 1048576, \"crc32c\": \"0badcafe\"}},\n"
+                "  {\"number\": 1, \"rows\": 1, \"vectors\": {\"bytes\": 8192, \"crc32c\": \"00000000\"}, "
+                "\"meta\": {\"bytes\": 8193, \"crc32c\": \"12345678\"}, "
+                "\"index\": {\"edition\": 1, \"bytes\": 4160, \"crc32c\": \"00000000\"}}]");
 }
 
 /* Format 1, as 0.1.0 wrote it, is read for good; the next save writes format 2. */
@@ -213,7 +233,9 @@ static struct vdb_segment_info widest_segment(uint32_t number)
                                      .meta = stamp,
                                      .dead_edition = UINT32_MAX,
                                      .dead_rows = UINT32_MAX,
-                                     .dead = stamp};
+                                     .dead = stamp,
+                                     .index_edition = UINT32_MAX,
+                                     .index = stamp};
 }
 
 /* As many segments as there may be, written as long as can be, are saved and loaded; one more is refused. */
@@ -249,7 +271,7 @@ static void test_most_segments(void **state)
     size_t one = text.bytes;
     many.segment_count = 2;
     encode(&many, &text);
-    assert_true(text.bytes - one <= 320);
+    assert_true(text.bytes - one <= 400);
     vdb_buf_fini(&text);
     free(many.segments);
     vdb_env_memory_destroy(env);
@@ -259,7 +281,7 @@ static void test_most_segments(void **state)
 static void test_inconsistent_segments(void **state)
 {
     (void)state;
-    enum { CASES = 14 };
+    enum { CASES = 23 };
     static const char *const parts[CASES] = {
         "comes twice",
         "next_number is 4",
@@ -275,6 +297,15 @@ static void test_inconsistent_segments(void **state)
         "edition 2 of 0 bytes",
         "without a checkpoint",
         "dimension",
+        "edition 12 of its index file, of 0 bytes",
+        "edition 0 of its index file, of 1 bytes",
+        "edition 0 of its index file",
+        "index type: \"\"",
+        "index type: \"a b\"",
+        "target_recall: 1 is not",
+        "target_recall: -0.5",
+        "nan is not between",
+        "index type: \"sixteen-letters!\"",
     };
     struct vdb_env *env = vdb_env_memory_create();
     struct vdb_err err = {0};
@@ -325,15 +356,45 @@ static void test_inconsistent_segments(void **state)
         case 12:
             bad.checkpoint_seq = 0;
             break;
-        default:
+        case 13:
             bad.schema.dimension = 0;
+            break;
+        case 14:
+            segments[0].index_edition = 12;
+            break;
+        case 15:
+            segments[0].index.bytes = 1;
+            break;
+        case 16:
+            segments[0].index.crc = 1;
+            break;
+        case 17:
+            bad.index_config.type[0] = '\0';
+            break;
+        case 18:
+            memcpy(bad.index_config.type, "a b", 4);
+            break;
+        case 19:
+            bad.index_config.target_recall = 1;
+            break;
+        case 20:
+            bad.index_config.target_recall = -0.5;
+            break;
+        case 21:
+            bad.index_config.target_recall = (double)NAN;
+            break;
+        default:
+            memcpy(bad.index_config.type, "sixteen-letters!", VDB_INDEX_NAME_BYTES); /* no end */
             break;
         }
         assert_fails(vdb_manifest_save(env, "d", &bad, &err), VDB_INVALID, &err, parts[i]);
+        if (i >= 21) {
+            continue; /* there is no text of it */
+        }
         encode(&bad, &text);
         vdb_status status = decode(&text, VDB_MANIFEST_COLLECTION, &got, &err);
         /* Without an edition its members are not written at all: nothing of them is left to refuse. */
-        bool unwritten = i >= 8 && i <= 10;
+        bool unwritten = (i >= 8 && i <= 10) || i == 15 || i == 16;
         if (unwritten) {
             assert_ok(status, &err);
             vdb_manifest_fini(&got);
@@ -367,7 +428,23 @@ static void random_segments(struct vdb_rng *rng, struct vdb_manifest *manifest, 
             s->dead_rows = 1 + (uint32_t)vdb_rng_below(rng, s->rows);
             s->dead = (struct vdb_stamp){1 + vdb_rng_below(rng, 99), (uint32_t)vdb_rng_u64(rng)};
         }
+        if (vdb_rng_below(rng, 2) == 0) {
+            s->index_edition = 1 + (uint32_t)vdb_rng_below(rng, UINT32_MAX - 1);
+            s->index = (struct vdb_stamp){1 + vdb_rng_u64(rng) / 2, (uint32_t)vdb_rng_u64(rng)};
+        }
     }
+}
+
+/* Some of the numbers are 0, and so left out. */
+static void random_config(struct vdb_rng *rng, struct vdb_index_config *config)
+{
+    uint32_t *const numbers[] = {&config->m,         &config->ef_construction, &config->ef_search,
+                                 &config->code_bits, &config->compact,         &config->scan_below};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        *numbers[i] = vdb_rng_below(rng, 2) == 0 ? (uint32_t)vdb_rng_u64(rng) : 0;
+    }
+    /* Any bits of a double below 1: its text must give the same ones. */
+    config->target_recall = vdb_rng_below(rng, 2) == 0 ? ldexp((double)(vdb_rng_u64(rng) >> 11), -53) : 0;
 }
 
 static void test_round_trip(void **state)
@@ -385,6 +462,7 @@ static void test_round_trip(void **state)
         struct vdb_segment_info segments[20];
         struct vdb_manifest manifest = collection;
         random_segments(&rng, &manifest, segments);
+        random_config(&rng, &manifest.index_config);
         static const uint32_t dimensions[] = {1, 2, 768, VDB_LIMIT_DIMENSION_MAX};
         static const uint64_t numbers[] = {0, 1, UINT64_MAX, UINT64_MAX - 1, UINT64_C(1) << 53};
         for (int i = 0; i < VDB_UUID_BYTES; i++) {
@@ -412,8 +490,8 @@ static void test_round_trip(void **state)
 static void test_every_flip(void **state)
 {
     (void)state;
-    const struct vdb_manifest *const manifests[] = {&database, &collection, &checkpointed};
-    for (int m = 0; m < 3; m++) {
+    const struct vdb_manifest *const manifests[] = {&database, &collection, &checkpointed, &indexed};
+    for (int m = 0; m < 4; m++) {
         struct vdb_buf text = {0};
         encode(manifests[m], &text);
         for (size_t at = 0; at < text.bytes; at++) {
@@ -439,8 +517,8 @@ static void test_every_flip(void **state)
 static void test_every_truncation_and_extension(void **state)
 {
     (void)state;
-    const struct vdb_manifest *const manifests[] = {&database, &collection, &checkpointed};
-    for (int m = 0; m < 3; m++) {
+    const struct vdb_manifest *const manifests[] = {&database, &collection, &checkpointed, &indexed};
+    for (int m = 0; m < 4; m++) {
         struct vdb_buf text = {0};
         struct vdb_manifest got;
         struct vdb_err err = {0};
@@ -513,6 +591,10 @@ static void test_future_formats(void **state)
         vdb_manifest_fini(&got);
         vdb_buf_fini(&newer);
     }
+    edit(&text, &indexed, "\"format\": 2", "\"format\": 3");
+    assert_ok(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), &err);
+    assert_same(&got, &indexed);
+    vdb_manifest_fini(&got);
     edit(&text, &collection, "\"cosine\"", "\"hamming\"");
     assert_fails(decode(&text, VDB_MANIFEST_COLLECTION, &got, &err), VDB_VERSION, &err,
                  "schema.metric: \"hamming\"");
@@ -624,6 +706,29 @@ static void test_other_spellings(void **state)
          ",\n \"next_number\": 4,\n \"checkpoint_seq\": 4711", "canonical"},
     };
     check_edits(&checkpointed, segment_edits, sizeof segment_edits / sizeof *segment_edits);
+    static const struct edit index_edits[] = {
+        {"\"m\": 16", "\"m\": 016", "not a manifest"},
+        {"\"m\": 16", "\"m\": 4294967296", "m is 4294967296, at most"},
+        {"\"m\": 16", "\"m\": 0", "canonical"},
+        {"\"m\": 16, ", "\"m\": 16, \"m\": 16, ", "canonical"},
+        {"\"m\": 16, \"ef_construction\": 200", "\"ef_construction\": 200, \"m\": 16", "canonical"},
+        {"\"m\": 16", "\"m\": 16, \"depth\": 2", "unknown member \"index_config.depth\""},
+        {"0.95", "0.950", "canonical"},
+        {"0.95", "1", "target_recall: 1 is not"},
+        {"0.95", "1e400", "not a manifest"},
+        {"0.95", "-0.0", "canonical"},
+        {"0.95", "\"0.95\"", "not a manifest"},
+        {"\"index_config\": {", "\"index_config\": {}, \"index_config\": {", "canonical"},
+        {"\"index\": {\"edition\": 12", "\"index\": {\"edition\": 0", "edition 0 of its index file"},
+        {"\"index\": {\"edition\": 12, ", "\"index\": {", "edition 0 of its index file"},
+        {"\"bytes\": 1048576", "\"bytes\": 0", "edition 12 of its index file, of 0 bytes"},
+        {"\"index\": {\"edition\"", "\"index\": {\"rows\": 1, \"edition\"", "unknown member \"segments.rows\""},
+        {"\"index\": \"qgraph\"", "\"index\": \"\"", "index type"},
+        {"\"index\": \"qgraph\"", "\"index\": \"q/graph\"", "index type"},
+    };
+    check_edits(&indexed, index_edits, sizeof index_edits / sizeof *index_edits);
+    struct edit empty = {",\n \"segments\"", ",\n \"index_config\": {},\n \"segments\"", "canonical"};
+    check_edits(&checkpointed, &empty, 1);
 }
 
 static void test_uuid_print(void **state)
@@ -634,129 +739,11 @@ static void test_uuid_print(void **state)
     assert_string_equal(text, "00112233445566778899aabbccddeeff");
 }
 
-static struct vdb_env *fresh_env(void)
-{
-    struct vdb_err err = {0};
-    struct vdb_env *env = vdb_env_memory_create();
-    assert_non_null(env);
-    assert_ok(env->ops->mkdir(env, "d", &err), &err);
-    assert_ok(env->ops->sync_dir(env, ".", &err), &err);
-    return env;
-}
-
-static void test_save_and_load(void **state)
-{
-    (void)state;
-    struct vdb_err err = {0};
-    struct vdb_manifest got;
-    struct vdb_env *env = fresh_env();
-    assert_fails(vdb_manifest_load(env, "d", VDB_MANIFEST_COLLECTION, &got, &err), VDB_NOT_FOUND, &err,
-                 "metadata.json");
-    assert_ok(vdb_manifest_save(env, "d", &collection, &err), &err);
-    vdb_env_memory_crash(env, 0); /* durable when it returned */
-    assert_ok(vdb_manifest_load(env, "d", VDB_MANIFEST_COLLECTION, &got, &err), &err);
-    assert_same(&got, &collection);
-    assert_fails(vdb_manifest_load(env, "d", VDB_MANIFEST_DATABASE, &got, &err), VDB_CORRUPT, &err,
-                 "\"d/metadata.json\": magic");
-    assert_true(vdb_env_memory_flip(env, "d/metadata.json", 40, 1));
-    assert_fails(vdb_manifest_load(env, "d", VDB_MANIFEST_COLLECTION, &got, &err), VDB_CORRUPT, &err,
-                 "\"d/metadata.json\": checksum mismatch");
-    vdb_env_memory_destroy(env);
-}
-
-/* A file that no manifest can be is refused before it fills the memory. */
-static void test_too_large_a_file(void **state)
-{
-    (void)state;
-    struct vdb_err err = {0};
-    struct vdb_manifest got;
-    struct vdb_env *env = fresh_env();
-    char *blanks = malloc((2 << 20) + 1);
-    memset(blanks, ' ', (2 << 20) + 1);
-    assert_ok(vdb_env_replace_file(env, "d/metadata.json", blanks, (2 << 20) + 1, &err), &err);
-    assert_fails(vdb_manifest_load(env, "d", VDB_MANIFEST_COLLECTION, &got, &err), VDB_CORRUPT, &err,
-                 "not a manifest");
-    free(blanks);
-    vdb_env_memory_destroy(env);
-}
-
-/* Replaces a manifest with the n-th operation failing (for good or once), then perhaps a power cut: what is there
- * is the old one or the new one; the new one if save said so, and never nothing. True when the fault was reached.
- */
-static bool save_with_fault(uint64_t n, bool forever, uint64_t cut)
-{
-    struct vdb_err err = {0};
-    struct vdb_manifest got;
-    struct vdb_manifest next = collection;
-    struct vdb_env *env = fresh_env();
-    assert_ok(vdb_manifest_save(env, "d", &collection, &err), &err);
-    next.wal_first = 18;
-    vdb_env_memory_fail_at(env, n, n % 2 == 0 ? VDB_IO : VDB_NO_SPACE, forever, n * 7 + cut);
-    uint64_t before = vdb_env_memory_operations(env);
-    vdb_status status = vdb_manifest_save(env, "d", &next, &err);
-    bool reached = vdb_env_memory_operations(env) - before >= n;
-    vdb_env_memory_fail_at(env, 0, VDB_OK, false, 0);
-    assert_int_equal(status, reached ? (n % 2 == 0 ? VDB_IO : VDB_NO_SPACE) : VDB_OK);
-    if (cut != 1) {
-        vdb_env_memory_crash(env, cut);
-    }
-    vdb_status loaded = vdb_manifest_load(env, "d", VDB_MANIFEST_COLLECTION, &got, &err);
-    if (loaded != VDB_OK || (got.wal_first != 17 && got.wal_first != 18) || (!reached && got.wal_first != 18)) {
-        fail_msg("operation %llu fails%s, cut %llu: %s, wal_first %llu", (unsigned long long)n,
-                 forever ? " for good" : "", (unsigned long long)cut, loaded == VDB_OK ? "loads" : err.text,
-                 (unsigned long long)got.wal_first);
-    }
-    /* And a second try goes through, whatever the first left lying. */
-    next.wal_first = 19;
-    assert_ok(vdb_manifest_save(env, "d", &next, &err), &err);
-    vdb_env_memory_crash(env, 0);
-    assert_ok(vdb_manifest_load(env, "d", VDB_MANIFEST_COLLECTION, &got, &err), &err);
-    assert_int_equal(got.wal_first, 19);
-    vdb_env_memory_destroy(env);
-    return reached;
-}
-
-static void test_save_with_every_fault(void **state)
-{
-    (void)state;
-    static const uint64_t cuts[] = {0, UINT64_MAX, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    for (int forever = 0; forever < 2; forever++) {
-        for (size_t c = 0; c < sizeof cuts / sizeof *cuts; c++) {
-            uint64_t n = 1;
-            while (save_with_fault(n, forever != 0, cuts[c])) {
-                n++;
-            }
-            assert_true(n > 4); /* open, write, sync, rename, sync_dir at least */
-        }
-    }
-}
-
-/* A load that fails in any step says so and changes nothing. */
-static void test_load_with_every_fault(void **state)
-{
-    (void)state;
-    struct vdb_env *env = fresh_env();
-    struct vdb_err err = {0};
-    struct vdb_manifest got;
-    assert_ok(vdb_manifest_save(env, "d", &collection, &err), &err);
-    for (uint64_t n = 1;; n++) {
-        vdb_env_memory_fail_at(env, n, VDB_IO, false, n);
-        vdb_status status = vdb_manifest_load(env, "d", VDB_MANIFEST_COLLECTION, &got, &err);
-        if (vdb_env_memory_operations(env) < n) {
-            assert_int_equal(status, VDB_OK);
-            assert_true(n > 2);
-            break;
-        }
-        assert_int_equal(status, VDB_IO);
-    }
-    vdb_env_memory_destroy(env);
-}
-
 /* Collections hold f32: the metrics of bits are refused by name. */
 static void test_schema_refuses_metrics_of_bits(void **state)
 {
     (void)state;
-    struct vdb_schema schema = {.name = "docs", .dimension = 8, .index = "flat"};
+    struct vdb_schema schema = {.name = "docs", .dimension = 8};
     struct vdb_err err = {0};
     for (int metric = 0; metric <= VDB_METRIC_L1; metric++) {
         schema.metric = (vdb_metric)metric;
@@ -787,10 +774,6 @@ int main(void)
         cmocka_unit_test(test_wrong_kind),
         cmocka_unit_test(test_other_spellings),
         cmocka_unit_test(test_uuid_print),
-        cmocka_unit_test(test_save_and_load),
-        cmocka_unit_test(test_too_large_a_file),
-        cmocka_unit_test(test_save_with_every_fault),
-        cmocka_unit_test(test_load_with_every_fault),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,80 +1,15 @@
-/* test_memtable.c: M1..M5 of memtable.h against a naive multi-version model, and with views in other threads.
+/* test_memtable.c: M1..M5 of memtable.h against a naive multi-version model. With threads: test_memtable_threads.c.
  *
  * The model keeps the whole state after every batch. A view pinned then must show exactly that state for ever
  * after, while writes go on: at the end all views of the run are read once more.
  */
 #include "support.h"
 
-#include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "base/limits.h"
 #include "base/rng.h"
-#include "base/timer.h"
-#include "storage/batch.h"
-#include "storage/idmap.h"
-#include "storage/memtable.h"
-
-enum { IDS = 40, METADATA_BYTES = 48 };
-
-/* Id n: thirds are numbers, short texts, and long texts with a NUL in them. */
-static struct vdb_id make_id(unsigned n, char text[VDB_LIMIT_ID_BYTES_MAX])
-{
-    if (n % 3 == 0) {
-        return (struct vdb_id){.number = n};
-    }
-    memset(text, 0, VDB_LIMIT_ID_BYTES_MAX);
-    int bytes = snprintf(text, VDB_LIMIT_ID_BYTES_MAX, "%u", n);
-    return (struct vdb_id){text, n % 3 == 1 ? (uint32_t)bytes : VDB_LIMIT_ID_BYTES_MAX, 0};
-}
-
-/* Value v of id n, as vector and metadata; both tell n and v. */
-static void make_row(unsigned n, unsigned v, uint32_t dimension, float *vector, char metadata[METADATA_BYTES])
-{
-    for (uint32_t d = 0; d < dimension; d++) {
-        vector[d] = d % 2 == 0 ? (float)(n * 1000 + d) : (float)(v * 16 + d % 16);
-    }
-    snprintf(metadata, METADATA_BYTES, "{\"n\":%u,\"v\":%u}", n, v);
-}
-
-static void put_upsert(struct vdb_buf *batch, unsigned n, unsigned v, uint32_t dimension)
-{
-    char text[VDB_LIMIT_ID_BYTES_MAX];
-    char metadata[METADATA_BYTES];
-    float *vector = malloc(dimension * sizeof *vector);
-    struct vdb_id id = make_id(n, text);
-    make_row(n, v, dimension, vector, metadata);
-    vdb_batch_upsert(batch, &id, vector, dimension, vdb_str_of(metadata));
-    free(vector);
-}
-
-static void put_delete(struct vdb_buf *batch, unsigned n)
-{
-    char text[VDB_LIMIT_ID_BYTES_MAX];
-    struct vdb_id id = make_id(n, text);
-    vdb_batch_delete(batch, &id);
-}
-
-/* Stages and publishes; returns how many points it changed. */
-static uint64_t write_batch(struct vdb_memtable *memtable, const struct vdb_buf *batch, uint64_t seq)
-{
-    struct vdb_err err = {0};
-    struct vdb_staged *staged;
-    /* From a copy that is gone afterwards: publication must have taken all it needs. */
-    uint8_t *copy = malloc(batch->bytes);
-    memcpy(copy, batch->data, batch->bytes);
-    if (seq % 3 == 0 && vdb_memtable_wants_memory(memtable)) { /* some chunks are made ahead, some on demand */
-        vdb_memtable_make_memory(memtable);
-        assert_false(vdb_memtable_wants_memory(memtable));
-    }
-    assert_ok(vdb_memtable_stage(memtable, copy, batch->bytes, &staged, &err), &err);
-    uint64_t changed = vdb_memtable_publish(memtable, staged, seq, NULL, NULL);
-    memset(copy, 0xee, batch->bytes);
-    free(copy);
-    return changed;
-}
+#include "memtable_world.h"
 
 /* What a view shows: by_id[n] is the value of id n, or 0. Checks rows, vectors, M4 and the counts on the way. */
 static void read_view(const struct vdb_memtable_view *view, uint32_t dimension, unsigned by_id[IDS])
@@ -106,6 +41,7 @@ static void read_view(const struct vdb_memtable_view *view, uint32_t dimension, 
         seen++;
     }
     assert_int_equal(seen + view->dead_count, view->slot_count);
+    check_bitmap(view);
     free(expected);
 }
 
@@ -127,17 +63,6 @@ static void check_padding(const struct vdb_memtable_view *view, uint32_t dimensi
             assert_int_equal(vector[at], 0);
         }
     }
-}
-
-/* Pins a view and looks; false: something was published in between, and nothing was found out. */
-static bool find(struct vdb_memtable *memtable, const struct vdb_id *ids, size_t count,
-                 struct vdb_memtable_view *view, uint32_t *slots)
-{
-    struct vdb_memtable_view after;
-    vdb_memtable_pin(memtable, view);
-    vdb_memtable_look(memtable, view, ids, count, slots);
-    vdb_memtable_pin(memtable, &after);
-    return after.seq == view->seq;
 }
 
 /* Checks what is found for every id and one that is never there, against the model's state. */
@@ -478,6 +403,82 @@ static void test_discard_and_many_staged(void **state)
     vdb_memtable_unref(memtable);
 }
 
+/* The bitmap over many of its chunks, quick and slow: views at every stage, and ones whose number lies before what was
+ * written since, which a checkpoint has of the memtable that it freezes. */
+static void test_bitmap_over_many_chunks(void **state)
+{
+    (void)state;
+    enum { BATCHES = 20, OPS = 5000, KEPT = BATCHES };
+    struct vdb_memtable *memtable = vdb_memtable_create(1);
+    struct vdb_buf batch = {0};
+    struct vdb_memtable_view views[KEPT];
+    struct vdb_rng rng;
+    vdb_rng_init(&rng, 4);
+    for (unsigned b = 0; b < BATCHES; b++) {
+        vdb_batch_begin(&batch, 1);
+        for (unsigned i = 0; i < OPS; i++) {
+            struct vdb_id id = {.number = b * OPS + i};
+            if (b > 0 && i % 9 == 4) { /* an older one again, or away with it */
+                id.number = vdb_rng_below(&rng, b * OPS);
+            }
+            if (b > 0 && i % 18 == 4) {
+                vdb_batch_delete(&batch, &id);
+            } else {
+                vdb_batch_upsert(&batch, &id, (const float[]){(float)i}, 1, vdb_str_of("{}"));
+            }
+        }
+        write_batch(memtable, &batch, (b + 1) * 10);
+        vdb_buf_clear(&batch);
+        vdb_memtable_pin(memtable, &views[b]);
+        check_bitmap(&views[b]);
+    }
+    assert_true(views[KEPT - 1].slot_count > 2 << 15 && views[KEPT - 1].dead_count > 1000);
+    for (unsigned b = 0; b < KEPT; b++) {
+        check_bitmap(&views[b]); /* what ended since ended after it */
+        assert_int_equal(views[b].seq, (b + 1) * 10);
+        struct vdb_memtable_view at = views[KEPT - 1];
+        for (int off = -1; off <= 1; off++) {
+            at.seq = (uint64_t)((int)views[b].seq + off); /* rows that begin later are not there yet */
+            check_bitmap(&at);
+        }
+    }
+    vdb_memtable_unref(memtable);
+    vdb_buf_fini(&batch);
+}
+
+struct counted {
+    struct vdb_companion companion;
+    unsigned destroyed;
+};
+
+static void count_destroyed(struct vdb_companion *companion)
+{
+    ((struct counted *)(void *)companion)->destroyed++;
+}
+
+/* A companion comes once, and goes with the memtable. */
+static void test_companion(void **state)
+{
+    (void)state;
+    struct counted first = {.companion = {.refs = 1, .destroy = count_destroyed}};
+    struct counted second = {.companion = {.refs = 1, .destroy = count_destroyed}};
+    struct vdb_memtable *memtable = vdb_memtable_create(2);
+    assert_null(vdb_memtable_companion(memtable));
+    assert_true(vdb_memtable_set_companion(memtable, &first.companion));
+    assert_false(vdb_memtable_set_companion(memtable, &second.companion));
+    assert_int_equal(atomic_load(&second.companion.refs), 1); /* still the caller's */
+    assert_ptr_equal(vdb_memtable_companion(memtable), &first.companion);
+    vdb_companion_ref(vdb_memtable_companion(memtable));
+    vdb_memtable_unref(memtable);
+    assert_int_equal(first.destroyed, 0);
+    vdb_companion_unref(&first.companion);
+    assert_int_equal(first.destroyed, 1);
+    vdb_companion_unref(&second.companion);
+    assert_int_equal(second.destroyed, 1);
+    vdb_companion_ref(NULL);
+    vdb_companion_unref(NULL);
+}
+
 /* What a discarded batch had reserved is there for the next one: staging it for ever takes no more memory. */
 static void test_discard_gives_back(void **state)
 {
@@ -522,217 +523,6 @@ static void test_deletes_only(void **state)
     vdb_buf_fini(&batch);
 }
 
-/* ---- M3 and M4 with threads: one publisher, several viewers. ----
- *
- * Batch b upserts every id with value b, then deletes the ids n with n % 5 == b % 5, some of them twice. So a
- * view of batch b shows, of every id, value b or nothing, and that by n alone. */
-enum { VIEWERS = 3, THREAD_BATCHES = 600, THREAD_DIMENSION = 6 };
-
-struct race {
-    struct vdb_memtable *memtable;
-    _Atomic bool stop;
-    _Atomic unsigned wrong; /* assertions are the main thread's */
-    _Atomic uint64_t views;
-};
-
-static bool view_is_of_one_batch(const struct vdb_memtable_view *view)
-{
-    unsigned b = (unsigned)view->seq;
-    unsigned seen = 0;
-    unsigned by_id[IDS] = {0};
-    for (uint32_t slot = 0; slot < view->slot_count; slot++) {
-        if (!vdb_slot_visible(view, slot)) {
-            continue;
-        }
-        const float *vector = vdb_slot_vector(view, slot);
-        unsigned n = (unsigned)vector[0] / 1000;
-        float expected[THREAD_DIMENSION];
-        char metadata[METADATA_BYTES];
-        make_row(n, b, THREAD_DIMENSION, expected, metadata);
-        if (n >= IDS || by_id[n]++ != 0 || n % 5 == b % 5 || memcmp(vector, expected, sizeof expected) != 0 ||
-            !vdb_str_is(vdb_slot_row(view, slot)->metadata, metadata)) {
-            return false;
-        }
-        seen++;
-    }
-    return seen == (b > 0 ? IDS - IDS / 5 : 0) && seen + view->dead_count == view->slot_count;
-}
-
-static void *look(void *arg)
-{
-    struct race *race = arg;
-    char texts[IDS][VDB_LIMIT_ID_BYTES_MAX];
-    struct vdb_id ids[IDS];
-    uint32_t slots[IDS];
-    uint64_t last_seq = 0;
-    struct vdb_memtable_view kept = {0};
-    for (unsigned n = 0; n < IDS; n++) {
-        ids[n] = make_id(n, texts[n]);
-    }
-    while (!atomic_load(&race->stop)) {
-        struct vdb_memtable_view view;
-        vdb_memtable_pin(race->memtable, &view);
-        bool right = view.seq >= last_seq && view_is_of_one_batch(&view);
-        last_seq = view.seq;
-        if (view.seq % 50 == 7) {
-            kept = view; /* an older view, read again below while writes go on */
-        }
-        if (kept.row_chunks != NULL) {
-            right = right && view_is_of_one_batch(&kept);
-        }
-        while (!find(race->memtable, ids, IDS, &view, slots)) {
-        }
-        for (unsigned n = 0; n < IDS; n++) {
-            bool there = view.seq > 0 && n % 5 != view.seq % 5;
-            right = right && (slots[n] != VDB_SLOT_NONE) == there;
-        }
-        if (!right) {
-            atomic_fetch_add(&race->wrong, 1);
-        }
-        atomic_fetch_add(&race->views, 1);
-        sched_yield(); /* the lock may prefer readers */
-    }
-    return NULL;
-}
-
-static void test_views_while_publishing(void **state)
-{
-    (void)state;
-    struct race race = {.memtable = vdb_memtable_create(THREAD_DIMENSION)};
-    pthread_t threads[VIEWERS];
-    struct vdb_buf batch = {0};
-    for (int i = 0; i < VIEWERS; i++) {
-        assert_int_equal(pthread_create(&threads[i], NULL, look, &race), 0);
-    }
-    for (unsigned b = 1; b <= THREAD_BATCHES; b++) {
-        vdb_buf_clear(&batch);
-        vdb_batch_begin(&batch, THREAD_DIMENSION);
-        for (unsigned n = 0; n < IDS; n++) {
-            if (n % 7 == 0) {
-                put_upsert(&batch, n, b + 1, THREAD_DIMENSION); /* never to be seen: replaced at once */
-            }
-            put_upsert(&batch, n, b, THREAD_DIMENSION);
-        }
-        for (unsigned n = b % 5; n < IDS; n += 5) {
-            put_delete(&batch, n);
-        }
-        write_batch(race.memtable, &batch, b);
-    }
-    atomic_store(&race.stop, true);
-    for (int i = 0; i < VIEWERS; i++) {
-        pthread_join(threads[i], NULL);
-    }
-    assert_int_equal(atomic_load(&race.wrong), 0);
-    print_message("%llu views beside %d batches\n", (unsigned long long)atomic_load(&race.views), THREAD_BATCHES);
-    vdb_memtable_unref(race.memtable);
-    vdb_buf_fini(&batch);
-}
-
-/* Readers that come and go without a pause, so that there is always one, must not keep the writer out. Each gives
- * up at a deadline, which a writer that waits for its turn only never needs. */
-enum { HUNGRY_READERS = 4, HUNGRY_IDS = 500, HUNGRY_BATCHES = 300 };
-static const uint64_t deadline_ns = UINT64_C(10000000000);
-
-static void *read_without_pause(void *arg)
-{
-    struct race *race = arg;
-    static struct vdb_id ids[HUNGRY_IDS]; /* all zero: number 0 */
-    uint32_t slots[HUNGRY_IDS];
-    uint64_t started = vdb_now_ns();
-    while (!atomic_load(&race->stop)) {
-        struct vdb_memtable_view view;
-        (void)find(race->memtable, ids, HUNGRY_IDS, &view, slots);
-        atomic_fetch_add(&race->views, 1);
-        if (vdb_now_ns() - started > deadline_ns) {
-            atomic_fetch_add(&race->wrong, 1);
-            break;
-        }
-    }
-    return NULL;
-}
-
-static void test_readers_do_not_starve_the_writer(void **state)
-{
-    (void)state;
-    struct race race = {.memtable = vdb_memtable_create(THREAD_DIMENSION)};
-    pthread_t threads[HUNGRY_READERS];
-    struct vdb_buf batch = {0};
-    for (int i = 0; i < HUNGRY_READERS; i++) {
-        assert_int_equal(pthread_create(&threads[i], NULL, read_without_pause, &race), 0);
-    }
-    while (atomic_load(&race.views) < 2 * HUNGRY_READERS) {
-        sched_yield(); /* until they are at it */
-    }
-    for (unsigned b = 1; b <= HUNGRY_BATCHES; b++) {
-        vdb_buf_clear(&batch);
-        vdb_batch_begin(&batch, THREAD_DIMENSION);
-        put_upsert(&batch, b % IDS, b, THREAD_DIMENSION);
-        write_batch(race.memtable, &batch, b);
-    }
-    atomic_store(&race.stop, true);
-    for (int i = 0; i < HUNGRY_READERS; i++) {
-        pthread_join(threads[i], NULL);
-    }
-    if (atomic_load(&race.wrong) != 0) {
-        fail_msg("%u readers had to give up before %d batches were published", atomic_load(&race.wrong),
-                 HUNGRY_BATCHES);
-    }
-    vdb_memtable_unref(race.memtable);
-    vdb_buf_fini(&batch);
-}
-
-/* Many threads stage and discard while one publishes: reservations neither collide nor leak. */
-static void *stage_and_discard(void *arg)
-{
-    struct race *race = arg;
-    struct vdb_buf batch = {0};
-    vdb_batch_begin(&batch, THREAD_DIMENSION);
-    for (unsigned n = 0; n < IDS; n++) {
-        put_upsert(&batch, n, 1, THREAD_DIMENSION);
-    }
-    while (!atomic_load(&race->stop)) {
-        struct vdb_err err = {0};
-        struct vdb_staged *staged;
-        if (vdb_memtable_stage(race->memtable, batch.data, batch.bytes, &staged, &err) != VDB_OK) {
-            atomic_fetch_add(&race->wrong, 1);
-            break;
-        }
-        sched_yield();
-        vdb_memtable_discard(race->memtable, staged);
-        atomic_fetch_add(&race->views, 1);
-    }
-    vdb_buf_fini(&batch);
-    return NULL;
-}
-
-static void test_staging_while_publishing(void **state)
-{
-    (void)state;
-    struct race race = {.memtable = vdb_memtable_create(THREAD_DIMENSION)};
-    pthread_t threads[VIEWERS];
-    struct vdb_buf batch = {0};
-    struct vdb_memtable_stats stats;
-    for (int i = 0; i < VIEWERS; i++) {
-        assert_int_equal(pthread_create(&threads[i], NULL, stage_and_discard, &race), 0);
-    }
-    for (unsigned b = 1; b <= THREAD_BATCHES; b++) {
-        vdb_buf_clear(&batch);
-        vdb_batch_begin(&batch, THREAD_DIMENSION);
-        put_upsert(&batch, b % IDS, b, THREAD_DIMENSION);
-        write_batch(race.memtable, &batch, b);
-    }
-    atomic_store(&race.stop, true);
-    for (int i = 0; i < VIEWERS; i++) {
-        pthread_join(threads[i], NULL);
-    }
-    assert_int_equal(atomic_load(&race.wrong), 0);
-    vdb_memtable_get_stats(race.memtable, &stats);
-    assert_int_equal(stats.live, IDS);
-    assert_int_equal(stats.live + stats.dead, THREAD_BATCHES);
-    vdb_memtable_unref(race.memtable);
-    vdb_buf_fini(&batch);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -743,11 +533,10 @@ int main(void)
         cmocka_unit_test(test_empty_memtable),
         cmocka_unit_test(test_failed_stage_leaves_nothing),
         cmocka_unit_test(test_discard_and_many_staged),
+        cmocka_unit_test(test_bitmap_over_many_chunks),
+        cmocka_unit_test(test_companion),
         cmocka_unit_test(test_discard_gives_back),
         cmocka_unit_test(test_deletes_only),
-        cmocka_unit_test(test_views_while_publishing),
-        cmocka_unit_test(test_readers_do_not_starve_the_writer),
-        cmocka_unit_test(test_staging_while_publishing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

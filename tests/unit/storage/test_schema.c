@@ -2,6 +2,7 @@
  * and what format 1 knows of them. The rest of the manifest is test_manifest.c's. */
 #include "support.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/crc32c.h"
@@ -21,8 +22,8 @@ static struct vdb_manifest manifest_of(vdb_element element)
         .kind = VDB_MANIFEST_COLLECTION,
         .uuid = {0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10, 0x0f, 0x1e, 0x2d, 0x3c, 0x4b, 0x5a, 0x69, 0x78},
         .created_us = 5,
-        .schema =
-            {.name = "docs", .dimension = 384, .metric = VDB_METRIC_COSINE, .element = element, .index = "flat"},
+        .schema = {.name = "docs", .dimension = 384, .metric = VDB_METRIC_COSINE, .element = element},
+        .index_config = {.type = "flat"},
         .wal_first = 17,
     };
 }
@@ -131,12 +132,47 @@ static void test_refused_texts(void **state)
     }
 }
 
+/* Storage knows names and numbers, and no more of an index. */
+static void test_index_config(void **state)
+{
+    (void)state;
+    static const struct {
+        struct vdb_index_config config;
+        const char *part; /* NULL: good */
+    } cases[] = {
+        {{.type = "flat"}, NULL},
+        {{.type = "x"}, NULL},
+        {{.type = "a.kind-of_2030"}, NULL},
+        {{.type = "fifteen-letters", .m = UINT32_MAX, .ef_search = UINT32_MAX, .compact = 7}, NULL},
+        {{.type = "qgraph", .target_recall = 5e-324}, NULL},
+        {{.type = "qgraph", .target_recall = 0.9999999999999999}, NULL},
+        {{.type = ""}, "index type: \"\""},
+        {{.type = "-flat"}, "index type: \"-flat\""},
+        {{.type = "fl at"}, "{0,14}"},
+        {{.type = "fl\"at"}, "{0,14}"},
+        {{.type = {'s', 'i', 'x', 't', 'e', 'e', 'n', '-', 'l', 'e', 't', 't', 'e', 'r', 's', 's'}}, "sixteen"},
+        {{.type = "flat", .target_recall = 1}, "target_recall: 1 is not between 0 and 1"},
+        {{.type = "flat", .target_recall = -1e-9}, "target_recall: -1e-09"},
+        {{.type = "flat", .target_recall = HUGE_VAL}, "target_recall: inf"},
+        {{.type = "flat", .target_recall = (double)NAN}, "nan"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct vdb_err err = {0};
+        if (cases[i].part == NULL) {
+            assert_ok(vdb_schema_check_index(&cases[i].config, &err), &err);
+        } else {
+            assert_fails(vdb_schema_check_index(&cases[i].config, &err), VDB_INVALID, &err, cases[i].part);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_saved_and_loaded),
         cmocka_unit_test(test_golden_text),
         cmocka_unit_test(test_refused_texts),
+        cmocka_unit_test(test_index_config),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,8 +13,7 @@
 
 enum { DIMENSION = 2, ROWS = 20, WAIT_MS = 100 };
 
-static const struct vdb_schema schema = {
-    .name = "docs", .dimension = DIMENSION, .metric = VDB_METRIC_L2, .index = "flat"};
+static const struct vdb_schema schema = {.name = "docs", .dimension = DIMENSION, .metric = VDB_METRIC_L2};
 
 /* An env whose operations tell what they do, and stop to let others do something. */
 struct world {
@@ -161,7 +160,7 @@ static int setup(void **state)
     told.unlink = told_unlink;
     told.sync_dir = told_sync_dir;
     w->env->ops = &told;
-    assert_ok(vdb_store_create(w->env, "c", &schema, &err), &err);
+    assert_ok(vdb_store_create(w->env, "c", &schema, &(struct vdb_index_config){.type = "flat"}, &err), &err);
     assert_ok(vdb_store_open(w->env, "c", NULL, &w->store, &err), &err);
     write_rows(w, 0, ROWS, false);
     assert_ok(vdb_store_checkpoint(w->store, &err), &err);

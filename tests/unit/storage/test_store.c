@@ -13,8 +13,7 @@
 
 enum { DIMENSION = 5, IDS = 60, OPS_MAX = 12, VIEWS = 6 };
 
-static const struct vdb_schema schema = {
-    .name = "docs", .dimension = DIMENSION, .metric = VDB_METRIC_L2, .index = "flat"};
+static const struct vdb_schema schema = {.name = "docs", .dimension = DIMENSION, .metric = VDB_METRIC_L2};
 
 /* Which write wrote each id last; 0: not there. */
 struct model {
@@ -263,7 +262,7 @@ static void test_against_a_model(void **state)
         struct vdb_view view;
         print_message("seed %llu\n", (unsigned long long)seed);
         vdb_rng_init(&w.rng, seed);
-        assert_ok(vdb_store_create(w.env, "c", &schema, &err), &err);
+        assert_ok(vdb_store_create(w.env, "c", &schema, &(struct vdb_index_config){.type = "flat"}, &err), &err);
         open_store(&w);
         for (int i = 0; i < 400; i++) {
             step(&w);
@@ -305,7 +304,7 @@ static void test_compaction_reclaims(void **state)
     struct vdb_store_stats after;
     char text[16];
     uint64_t seq;
-    assert_ok(vdb_store_create(w.env, "c", &schema, &err), &err);
+    assert_ok(vdb_store_create(w.env, "c", &schema, &(struct vdb_index_config){.type = "flat"}, &err), &err);
     open_store(&w);
     assert_ok(vdb_store_checkpoint(w.store, &err), &err);
     assert_ok(vdb_store_compact(w.store, &options, &result, &err), &err);
@@ -372,7 +371,7 @@ static void test_compaction_is_cancelled(void **state)
     struct vdb_compact_options options = {.full = true, .cancel = &cancel};
     struct vdb_compact_result result;
     vdb_rng_init(&w.rng, 5);
-    assert_ok(vdb_store_create(w.env, "c", &schema, &err), &err);
+    assert_ok(vdb_store_create(w.env, "c", &schema, &(struct vdb_index_config){.type = "flat"}, &err), &err);
     open_store(&w);
     for (int i = 0; i < 3; i++) {
         write_once(&w);
@@ -493,7 +492,7 @@ static void test_races(void **state)
     struct race race = {.writers_left = WRITERS};
     pthread_t threads[WRITERS + 3];
     struct vdb_wal_options options = {.segment_bytes = 20000};
-    assert_ok(vdb_store_create(env, "c", &schema, &err), &err);
+    assert_ok(vdb_store_create(env, "c", &schema, &(struct vdb_index_config){.type = "flat"}, &err), &err);
     assert_ok(vdb_store_open(env, "c", &options, &race.store, &err), &err);
     for (int i = 0; i < WRITERS + 3; i++) {
         void *(*work)(void *) = i < WRITERS ? writer : i == WRITERS ? maintainer : reader;

@@ -18,8 +18,7 @@
 
 enum { DIMENSION = 3, BATCHES = 24, IDS = 12, BATCH_OPS = 5, SEGMENT_BYTES = 600 };
 
-static const struct vdb_schema schema = {
-    .name = "docs", .dimension = DIMENSION, .metric = VDB_METRIC_L2, .index = "flat"};
+static const struct vdb_schema schema = {.name = "docs", .dimension = DIMENSION, .metric = VDB_METRIC_L2};
 
 /* The state after each batch: which batch wrote each id last; 0: not there. */
 struct model {
@@ -150,7 +149,7 @@ static struct vdb_env *fresh_env(void)
     struct vdb_err err = {0};
     struct vdb_env *env = vdb_env_memory_create();
     assert_non_null(env);
-    assert_ok(vdb_store_create(env, "c", &schema, &err), &err);
+    assert_ok(vdb_store_create(env, "c", &schema, &(struct vdb_index_config){.type = "flat"}, &err), &err);
     assert_ok(env->ops->sync_dir(env, ".", &err), &err);
     return env;
 }

@@ -10,8 +10,7 @@
 
 enum { DIMENSION = 4, ROWS = 30, SEGMENTS_MAX = 40 };
 
-static const struct vdb_schema schema = {
-    .name = "docs", .dimension = DIMENSION, .metric = VDB_METRIC_L2, .index = "flat"};
+static const struct vdb_schema schema = {.name = "docs", .dimension = DIMENSION, .metric = VDB_METRIC_L2};
 
 static const struct vdb_compact_options due = {0};
 
@@ -27,7 +26,8 @@ static void begin(struct world *w)
 {
     *w = (struct world){.env = vdb_env_memory_create()};
     assert_non_null(w->env);
-    assert_ok(vdb_store_create(w->env, "c", &schema, &w->err), &w->err);
+    assert_ok(vdb_store_create(w->env, "c", &schema, &(struct vdb_index_config){.type = "flat"}, &w->err),
+              &w->err);
     assert_ok(vdb_store_open(w->env, "c", NULL, &w->store, &w->err), &w->err);
 }
 

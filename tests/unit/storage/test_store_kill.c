@@ -30,6 +30,14 @@ static unsigned recover_and_cut(struct vdb_env *dead, const struct world *w)
     struct vdb_env *env = clone_env(dead);
     unsigned batch = check_recovered(env, w);
     struct world seen = {.step = w->step, .acked = batch};
+    struct vdb_manifest manifest;
+    assert_ok(vdb_manifest_load(env, "c", VDB_MANIFEST_COLLECTION, &manifest, &seen.err), &seen.err);
+    seen.config = seen.config_next = manifest.index_config.m;
+    for (uint32_t i = 0; i < manifest.segment_count; i++) {
+        seen.index[manifest.segments[i].number] = manifest.segments[i].index_edition != 0 ? INDEX_THERE
+                                                                                          : INDEX_NONE;
+    }
+    vdb_manifest_fini(&manifest);
     for (int c = 1; c < CUTS; c++) {
         struct vdb_env *copy = clone_env(env);
         where.seed = cuts[c] * where.n;
@@ -40,6 +48,7 @@ static unsigned recover_and_cut(struct vdb_env *dead, const struct world *w)
             fail_msg("recovered, cut, does not open: %s", err.text);
         }
         (void)check_state(store, &seen, false);
+        check_indexes(store, &seen);
         check_snapshots(copy, store, &seen);
         check_files(copy);
         vdb_store_close(store, false);
@@ -169,6 +178,10 @@ static void test_workload_covers_everything(void **state)
     assert_true(dead_max >= 5);
     assert_true(compactions >= 3);
     assert_int_equal(emptied, 1);
+    assert_true(index_met.named >= 6);
+    assert_int_equal(index_met.overtaken, 1);
+    assert_int_equal(index_met.gone, 1);
+    expect_no_companions();
     world_fini(&w);
     vdb_env_memory_destroy(env);
 }

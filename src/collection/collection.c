@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "collection_internal.h"
+#include "maintain.h"
 
 static struct vdb_collection *collection_new(struct vdb_env *env, const char *dir,
                                              struct vdb_maintainer *maintainer)
@@ -25,17 +26,12 @@ static struct vdb_collection *collection_new(struct vdb_env *env, const char *di
     atomic_init(&collection->refs, 1);
     vdb_rwlock_init(&collection->life);
     vdb_snapshots_init(&collection->snapshots);
+    pthread_mutex_init(&collection->graphs.pass, NULL);
+    pthread_mutex_init(&collection->graphs.change, NULL);
+    pthread_mutex_init(&collection->graphs.lock, NULL);
+    pthread_mutex_init(&collection->graphs.measuring, NULL);
+    vdb_shadow_init(&collection->graphs.shadow);
     return collection;
-}
-
-static vdb_status find_index(struct vdb_collection *collection, struct vdb_err *err)
-{
-    const struct vdb_schema *schema = vdb_store_schema(collection->store);
-    collection->index = vdb_index_find(vdb_str_of(schema->index));
-    if (collection->index == NULL || (collection->index->caps & VDB_INDEX_BUILT) != 0) {
-        return vdb_err_set(err, VDB_VERSION, "index \"%s\" is not known to this version", schema->index);
-    }
-    return VDB_OK;
 }
 
 vdb_status vdb_collection_open(struct vdb_env *env, const char *dir, struct vdb_maintainer *maintainer,
@@ -50,7 +46,7 @@ vdb_status vdb_collection_open(struct vdb_env *env, const char *dir, struct vdb_
     struct vdb_store_stats stats;
     vdb_store_get_stats(collection->store, &stats);
     vdb_collection_note_unsaved(collection, stats.memory_bytes);
-    status = find_index(collection, err);
+    status = vdb_graphs_init(&collection->graphs, collection->store, err);
 
 cleanup:
     if (status != VDB_OK) {
@@ -70,7 +66,8 @@ vdb_status vdb_collection_open_snapshot(struct vdb_collection *of, const char *n
     }
     vdb_status status;
     VDB_CHECK(vdb_collection_snapshot_read(of, name, &collection->store, err));
-    status = find_index(collection, err);
+    collection->graphs.read_only = true;
+    status = vdb_graphs_init(&collection->graphs, collection->store, err);
 
 cleanup:
     if (status != VDB_OK) {
@@ -92,7 +89,13 @@ void vdb_collection_unref(struct vdb_collection *collection)
         return;
     }
     vdb_snapshots_fini(&collection->snapshots);
+    vdb_graph_segment_forget(collection->graphs.lineages); /* its segments go before their store */
     vdb_store_close(collection->store, !collection->dropped);
+    vdb_shadow_fini(&collection->graphs.shadow);
+    pthread_mutex_destroy(&collection->graphs.measuring);
+    pthread_mutex_destroy(&collection->graphs.lock);
+    pthread_mutex_destroy(&collection->graphs.change);
+    pthread_mutex_destroy(&collection->graphs.pass);
     if (collection->removable) {
         struct vdb_err err = {0};
         /* What a crash or an error leaves behind here, the next open of the database removes. */
@@ -151,6 +154,11 @@ vdb_status vdb_collection_drop(struct vdb_collection *collection, const char *tr
 const struct vdb_schema *vdb_collection_schema(const struct vdb_collection *collection)
 {
     return vdb_store_schema(collection->store);
+}
+
+struct vdb_indexer *vdb_collection_indexer(const struct vdb_collection *collection)
+{
+    return collection->maintainer != NULL ? &collection->maintainer->indexer : NULL;
 }
 
 struct vdb_store *vdb_collection_store(struct vdb_collection *collection)

@@ -100,14 +100,56 @@ vdb_status vdb_collection_snapshot_delete(struct vdb_collection *collection, con
 vdb_status vdb_collection_snapshot_read(struct vdb_collection *collection, const char *name,
                                         struct vdb_store **out, struct vdb_err *err) VDB_MUST_CHECK;
 vdb_status vdb_collection_promote(struct vdb_collection *collection, struct vdb_err *err) VDB_MUST_CHECK;
+/* The files, and then the graphs that are in memory. */
 vdb_status vdb_collection_verify(struct vdb_collection *collection, struct vdb_verify_result *result,
                                  struct vdb_err *err) VDB_MUST_CHECK;
+
+/* ---- graphs.c ---- How points are found: struct vdb_index_config (storage/schema.h); its rules are index_config.h's */
+
+/* Durable when it returns VDB_OK. Graphs of the settings before stay in use until those of the new ones are there, which
+ * the background makes; with "flat" they go at once. A config that changes nothing does nothing. */
+vdb_status vdb_collection_set_index(struct vdb_collection *collection, const struct vdb_index_config *config,
+                                    struct vdb_err *err) VDB_MUST_CHECK;
+
+struct vdb_index_build_options {
+    unsigned threads; /* 0: one per core */
+    /* Called every now and then, of rows; false cancels: VDB_CANCELLED, and what is built stays. NULL allowed. */
+    bool (*progress)(void *ctx, uint64_t done, uint64_t total);
+    void *ctx;
+};
+
+/* Makes, or loads, on the calling thread all graphs that the background would; returns when none is due, with the first
+ * failure if there was one. options: NULL for none. */
+vdb_status vdb_collection_build_index(struct vdb_collection *collection,
+                                      const struct vdb_index_build_options *options,
+                                      struct vdb_err *err) VDB_MUST_CHECK;
+
+struct vdb_index_status {
+    struct vdb_index_config config; /* as it was given: 0 is the kind's default */
+    uint64_t rows_indexed;          /* versions of points that a search finds through a graph */
+    uint64_t rows_waiting;          /* that it scans until their graph of the present settings is there */
+    uint64_t memory_bytes;          /* of graphs */
+    uint64_t file_bytes;
+    uint64_t builds; /* of segments' graphs since open */
+    uint64_t loads;  /* likewise, of those that were found on disk */
+    uint64_t build_failures;
+    uint64_t build_ns;
+    double building; /* 0..1 of the build under way, or 0 */
+    uint64_t shadow_queries;
+    double shadow_recall; /* what they say; 0 without any */
+    uint32_t ef_default;  /* width of a search for 10 that names neither width nor recall; 0 without a graph */
+};
+
+void vdb_collection_get_index_status(struct vdb_collection *collection, struct vdb_index_status *out);
 
 /* ---- search.c ---- */
 
 struct vdb_explain {
-    const char *plan; /* static text */
+    const char
+        *plan; /* static text: "flat scan", "hnsw", "qgraph + hnsw + flat scan", ...; ", filtered" at the end */
     uint64_t rows;
+    uint64_t rows_indexed; /* of them: in sources that a graph answered for */
+    uint32_t ef;           /* the widest that a graph was searched with; 0: none was */
     uint64_t rows_allowed;
     uint64_t distances_computed;
     uint64_t filter_ns;
@@ -133,6 +175,11 @@ struct vdb_search {
     uint32_t k;
     struct vdb_str filter; /* data NULL: none */
     bool without_vector;   /* hits' vectors are NULL */
+    bool without_metadata; /* hits' metadata is NULL: spares decompressing a block for each hit */
+    /* Of graphs; all zero: the collection's own. */
+    uint32_t ef;          /* width, 1 to 65536; or */
+    double target_recall; /* the recall to reach, between 0 and 1 */
+    bool exact;           /* no graphs: the true nearest */
 };
 
 vdb_status vdb_collection_search(struct vdb_collection *collection, const struct vdb_search *search,

@@ -1,4 +1,6 @@
-/* collection_internal.h: a collection's state, shared by collection.c, write.c and search.c. Nobody else. */
+/* collection_internal.h: a collection's state, shared by the files of this folder that are about one. Nobody else.
+ *
+ * Locks of graphs: `pass` and `change` come before everything else here; `lock` is taken last and held for a few lines. */
 #ifndef VDB_COLLECTION_COLLECTION_INTERNAL_H
 #define VDB_COLLECTION_COLLECTION_INTERNAL_H
 
@@ -6,14 +8,14 @@
 #include <stdatomic.h>
 
 #include "collection.h"
-#include "index/index.h"
+#include "graphs.h"
 #include "snapshots.h"
 
 struct vdb_collection {
     struct vdb_env *env;
     char *dir; /* of the drop lock: changes when dropped */
     struct vdb_store *store;
-    const struct vdb_index_ops *index;
+    struct vdb_graphs graphs;
     _Atomic uint64_t refs;
     pthread_rwlock_t life; /* read: a write is running; write: the collection is being dropped or closed */
     bool dropped;          /* of the life lock */
@@ -33,6 +35,15 @@ struct vdb_collection {
 /* collection.c: a collection over the snapshot's files, to read only. */
 vdb_status vdb_collection_open_snapshot(struct vdb_collection *of, const char *name, struct vdb_collection **out,
                                         struct vdb_err *err) VDB_MUST_CHECK;
+
+/* maintain.c: enters the collection's life, so that its files stay where they are; with VDB_OK the caller leaves it, which
+ * returns the status it is given. */
+vdb_status vdb_collection_enter(struct vdb_collection *collection, struct vdb_err *err) VDB_MUST_CHECK;
+vdb_status vdb_collection_leave(struct vdb_collection *collection, vdb_status status);
+
+/* Who makes its graphs; NULL: nobody by itself. */
+struct vdb_indexer;
+struct vdb_indexer *vdb_collection_indexer(const struct vdb_collection *collection);
 
 /* maintain.c: counts what was written, and wakes the maintainer when it is much. */
 void vdb_collection_note_unsaved(struct vdb_collection *collection, uint64_t bytes);

@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "database_internal.h"
-#include "index/index.h"
+#include "index_config.h"
 #include "maintain.h"
 
 #define NEW_PREFIX   ".new-"
@@ -366,14 +366,15 @@ static vdb_status scratch_path(struct vdb_database *database, const char *prefix
 /* Fills directory `aside`, which is not there: with an empty collection of that schema, or a follower of another. */
 struct source {
     const char *name;
-    const struct vdb_schema *schema; /* or */
-    const char *from;                /* a snapshot's or a collection's directory */
+    const struct vdb_schema *schema;       /* with */
+    const struct vdb_index_config *config; /* or */
+    const char *from;                      /* a snapshot's or a collection's directory */
 };
 
 static vdb_status fill_aside(struct vdb_env *env, const char *aside, const struct source *source,
                              struct vdb_err *err)
 {
-    return source->schema != NULL ? vdb_store_create(env, aside, source->schema, err)
+    return source->schema != NULL ? vdb_store_create(env, aside, source->schema, source->config, err)
                                   : vdb_store_restore(env, source->from, aside, true, err);
 }
 
@@ -418,16 +419,18 @@ static vdb_status create_changing(struct vdb_database *database, const struct so
 }
 
 vdb_status vdb_database_create(struct vdb_database *database, const struct vdb_schema *schema,
-                               struct vdb_err *err)
+                               const struct vdb_index_config *config, struct vdb_err *err)
 {
+    struct vdb_index_config by_default;
     VDB_TRY(vdb_schema_check(schema, err));
-    const struct vdb_index_ops *kind = vdb_index_find(vdb_str_of(schema->index));
-    if (kind == NULL || (kind->caps & VDB_INDEX_BUILT) != 0) { /* nothing here builds one yet */
-        return vdb_err_set(err, VDB_UNSUPPORTED, "index type: \"%s\" is not in this version; it has flat",
-                           schema->index);
+    if (config == NULL) {
+        vdb_index_config_default(schema, &by_default);
+        config = &by_default;
     }
+    VDB_TRY(vdb_index_config_check(config, schema, err));
     pthread_mutex_lock(&database->change);
-    vdb_status status = create_changing(database, &(struct source){schema->name, schema, NULL}, err);
+    vdb_status status = create_changing(
+        database, &(struct source){.name = schema->name, .schema = schema, .config = config}, err);
     pthread_mutex_unlock(&database->change);
     return status;
 }
@@ -436,7 +439,7 @@ vdb_status vdb_database_import(struct vdb_database *database, const char *from, 
                                struct vdb_err *err)
 {
     pthread_mutex_lock(&database->change);
-    vdb_status status = create_changing(database, &(struct source){name, NULL, from}, err);
+    vdb_status status = create_changing(database, &(struct source){.name = name, .from = from}, err);
     pthread_mutex_unlock(&database->change);
     return status;
 }

@@ -41,8 +41,9 @@ vdb_status vdb_database_restore_snapshot(struct vdb_database *database, const ch
                                          const char *snapshot, const char *to,
                                          struct vdb_err *err) VDB_MUST_CHECK;
 
+/* config: NULL for the default (index_config.h). */
 vdb_status vdb_database_create(struct vdb_database *database, const struct vdb_schema *schema,
-                               struct vdb_err *err) VDB_MUST_CHECK;
+                               const struct vdb_index_config *config, struct vdb_err *err) VDB_MUST_CHECK;
 vdb_status vdb_database_drop(struct vdb_database *database, const char *name, struct vdb_err *err) VDB_MUST_CHECK;
 
 /* A reference to the collection of that name, for the caller to unref; VDB_NOT_FOUND names it. */

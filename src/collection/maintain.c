@@ -13,8 +13,7 @@ enum { CHECKPOINT_BYTES_DEFAULT = 64 << 20, COMPACT_BYTES_PER_SECOND_DEFAULT = 2
 
 /* ---- On demand ---- */
 
-/* Enters the collection's life; with VDB_OK the caller leaves it by unlocking. */
-static vdb_status enter(struct vdb_collection *collection, struct vdb_err *err)
+vdb_status vdb_collection_enter(struct vdb_collection *collection, struct vdb_err *err)
 {
     pthread_rwlock_rdlock(&collection->life);
     if (!collection->dropped && !collection->closed) {
@@ -27,7 +26,7 @@ static vdb_status enter(struct vdb_collection *collection, struct vdb_err *err)
     return status;
 }
 
-static vdb_status leave(struct vdb_collection *collection, vdb_status status)
+vdb_status vdb_collection_leave(struct vdb_collection *collection, vdb_status status)
 {
     pthread_rwlock_unlock(&collection->life);
     return status;
@@ -35,27 +34,62 @@ static vdb_status leave(struct vdb_collection *collection, vdb_status status)
 
 vdb_status vdb_collection_checkpoint(struct vdb_collection *collection, struct vdb_err *err)
 {
-    VDB_TRY(enter(collection, err));
+    VDB_TRY(vdb_collection_enter(collection, err));
     /* From 0 also after a failure: the next attempt comes after as much more. */
     atomic_store_explicit(&collection->unsaved_bytes, 0, memory_order_relaxed);
-    return leave(collection, vdb_store_checkpoint(collection->store, err));
+    vdb_status status = vdb_store_checkpoint(collection->store, err);
+    vdb_graphs_segments_changed(collection);
+    return vdb_collection_leave(collection, status);
+}
+
+/* A compaction's caller, and whom its result concerns. */
+struct compaction {
+    struct vdb_collection *collection;
+    const struct vdb_compact_options *options;
+};
+
+static bool compact_goes_on(void *ctx, uint64_t rows_done, uint64_t rows_total)
+{
+    const struct compaction *compaction = ctx;
+    const struct vdb_compact_options *options = compaction->options;
+    return options->progress == NULL || options->progress(options->ctx, rows_done, rows_total);
+}
+
+static void note_merged(void *ctx, const struct vdb_view *before, const uint32_t *first, const uint32_t *rows,
+                        struct vdb_segment *output)
+{
+    const struct compaction *compaction = ctx;
+    const struct vdb_compact_options *options = compaction->options;
+    vdb_graph_segment_merged(compaction->collection, before, first, rows, output);
+    if (options->merged != NULL) {
+        options->merged(options->ctx, before, first, rows, output);
+    }
 }
 
 vdb_status vdb_collection_compact(struct vdb_collection *collection, const struct vdb_compact_options *options,
                                   struct vdb_compact_result *result, struct vdb_err *err)
 {
-    struct vdb_compact_options with_cancel = *options;
-    with_cancel.cancel = &collection->closing;
+    struct compaction compaction = {collection, options};
+    struct vdb_compact_options own = *options;
+    own.cancel = &collection->closing;
+    own.progress = compact_goes_on;
+    own.merged = note_merged;
+    own.ctx = &compaction;
     *result = (struct vdb_compact_result){0};
-    VDB_TRY(enter(collection, err));
-    return leave(collection, vdb_store_compact(collection->store, &with_cancel, result, err));
+    VDB_TRY(vdb_collection_enter(collection, err));
+    vdb_status status = vdb_store_compact(collection->store, &own, result, err);
+    if (result->merged > 0) {
+        vdb_graphs_segments_changed(collection);
+    }
+    return vdb_collection_leave(collection, status);
 }
 
 vdb_status vdb_collection_snapshot_create(struct vdb_collection *collection, const char *name,
                                           struct vdb_snapshot_info *info, struct vdb_err *err)
 {
-    VDB_TRY(enter(collection, err));
-    vdb_status status = leave(collection, vdb_store_snapshot_create(collection->store, name, info, err));
+    VDB_TRY(vdb_collection_enter(collection, err));
+    vdb_status status = vdb_collection_leave(collection,
+                                             vdb_store_snapshot_create(collection->store, name, info, err));
     vdb_snapshots_forget(&collection->snapshots, name); /* one before it, whose deletion is not quite over */
     return status;
 }
@@ -63,15 +97,15 @@ vdb_status vdb_collection_snapshot_create(struct vdb_collection *collection, con
 vdb_status vdb_collection_snapshot_list(struct vdb_collection *collection, struct vdb_snapshot_info **out,
                                         size_t *count, struct vdb_err *err)
 {
-    VDB_TRY(enter(collection, err));
-    return leave(collection, vdb_store_snapshot_list(collection->store, out, count, err));
+    VDB_TRY(vdb_collection_enter(collection, err));
+    return vdb_collection_leave(collection, vdb_store_snapshot_list(collection->store, out, count, err));
 }
 
 vdb_status vdb_collection_snapshot_delete(struct vdb_collection *collection, const char *name,
                                           struct vdb_err *err)
 {
-    VDB_TRY(enter(collection, err));
-    vdb_status status = leave(collection, vdb_store_snapshot_delete(collection->store, name, err));
+    VDB_TRY(vdb_collection_enter(collection, err));
+    vdb_status status = vdb_collection_leave(collection, vdb_store_snapshot_delete(collection->store, name, err));
     vdb_snapshots_forget(&collection->snapshots, name); /* also after a failure: its name may be gone */
     return status;
 }
@@ -79,22 +113,23 @@ vdb_status vdb_collection_snapshot_delete(struct vdb_collection *collection, con
 vdb_status vdb_collection_snapshot_read(struct vdb_collection *collection, const char *name,
                                         struct vdb_store **out, struct vdb_err *err)
 {
-    VDB_TRY(enter(collection, err));
-    return leave(collection, vdb_store_snapshot_read(collection->store, name, out, err));
+    VDB_TRY(vdb_collection_enter(collection, err));
+    return vdb_collection_leave(collection, vdb_store_snapshot_read(collection->store, name, out, err));
 }
 
 vdb_status vdb_collection_promote(struct vdb_collection *collection, struct vdb_err *err)
 {
-    VDB_TRY(enter(collection, err));
-    return leave(collection, vdb_store_promote(collection->store, err));
+    VDB_TRY(vdb_collection_enter(collection, err));
+    return vdb_collection_leave(collection, vdb_store_promote(collection->store, err));
 }
 
 vdb_status vdb_collection_verify(struct vdb_collection *collection, struct vdb_verify_result *result,
                                  struct vdb_err *err)
 {
     *result = (struct vdb_verify_result){0};
-    VDB_TRY(enter(collection, err));
-    return leave(collection, vdb_store_verify(collection->store, result, err));
+    VDB_TRY(vdb_collection_enter(collection, err));
+    vdb_status status = vdb_collection_leave(collection, vdb_store_verify(collection->store, result, err));
+    return status == VDB_OK ? vdb_graphs_check(collection, err) : status;
 }
 
 /* ---- By itself ---- */
@@ -116,10 +151,12 @@ void vdb_maintainer_init(struct vdb_maintainer *maintainer)
     pthread_mutex_init(&maintainer->mutex, NULL);
     pthread_cond_init(&maintainer->changed, NULL);
     pthread_cond_init(&maintainer->memory_wanted, NULL);
+    vdb_indexer_init(&maintainer->indexer);
 }
 
 void vdb_maintainer_fini(struct vdb_maintainer *maintainer)
 {
+    vdb_indexer_fini(&maintainer->indexer);
     pthread_cond_destroy(&maintainer->memory_wanted);
     pthread_cond_destroy(&maintainer->changed);
     pthread_mutex_destroy(&maintainer->mutex);
@@ -261,6 +298,7 @@ vdb_status vdb_maintainer_start(struct vdb_maintainer *maintainer, struct vdb_da
     maintainer->running = true;
     /* Without it writers make their own memory. */
     maintainer->memory_started = pthread_create(&maintainer->memory_thread, NULL, run_memory, maintainer) == 0;
+    vdb_indexer_start(&maintainer->indexer, database);
     return VDB_OK;
 }
 
@@ -268,6 +306,7 @@ void vdb_maintainer_stop(struct vdb_maintainer *maintainer)
 {
     if (maintainer->running) {
         atomic_store_explicit(&maintainer->stop, true, memory_order_relaxed);
+        vdb_indexer_stop(&maintainer->indexer);
         wake(maintainer);
         pthread_join(maintainer->thread, NULL);
         maintainer->running = false;

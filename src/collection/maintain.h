@@ -6,7 +6,7 @@
  * a close or a stop cancels what is running; nothing is lost by that. Failures are logged and tried again when as
  * much has been written again.
  *
- * A second thread makes memory ready ahead of writers: a page that the system has to clear, or the host of a virtual machine
+ * Graphs are made by threads of their own (indexer.h). A further thread makes memory ready ahead of writers: a page that the system has to clear, or the host of a virtual machine
  * to find, costs more than what is written into it.
  *
  * Threads: note and stop from any thread; init, start and fini are confined.
@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "indexer.h"
 
 struct vdb_collection;
 struct vdb_database;
@@ -43,6 +44,7 @@ struct vdb_maintainer {
     bool memory_started; /* likewise */
     pthread_t thread;
     pthread_t memory_thread;
+    struct vdb_indexer indexer; /* starts and stops with it */
 };
 
 void vdb_maintainer_init(struct vdb_maintainer *maintainer);

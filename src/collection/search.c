@@ -1,24 +1,25 @@
 /* search.c: what a collection answers: search, get, count.
  *
  * A search pins a view and goes through its sources (memtables and segments) one after the other: which of a source's
- * rows it may return (visible in the view, past the filter) as a dense bitset, one indirect call into the index for
- * the source's k best, and those offered to the answer's k best, in which equal distances go in id order whatever
- * source they come from. From the pin on it takes no lock.
+ * rows it may return (visible in the view, past the filter) as a dense bitset, its k best, by its graph or a scan
+ * (search_source.h), and those offered to the answer's k best, in which equal distances go in id order whatever source they
+ * come from. From the pin on it takes no lock.
  *
  * Memtables hold floats, segments the collection's element. Every source gives the distances in double of the numbers
  * that are kept (distance/wide.h; whole numbers exactly), so that distances of different sources compare: a query that the
- * element can hold is searched as it, any other is a wide one (index.h), and no query is ever rounded.
+ * element can hold is measured as it, any other is a wide one (index.h); no distance is ever one of a rounded query.
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/convert.h"
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/timer.h"
 #include "check.h"
 #include "collection_internal.h"
 #include "filter/filter.h"
+#include "search_source.h"
+#include "shadow.h"
 #include "storage/idmap.h"
 
 static vdb_status check_search(const struct vdb_search *search, const struct vdb_schema *schema,
@@ -29,6 +30,17 @@ static vdb_status check_search(const struct vdb_search *search, const struct vdb
     }
     if (search->k > VDB_LIMIT_K_MAX) {
         return vdb_err_set(err, VDB_LIMIT, "k: %u is over the limit of %u", search->k, VDB_LIMIT_K_MAX);
+    }
+    if (search->ef > VDB_INDEX_CONFIG_EF_MAX) {
+        return vdb_err_set(err, VDB_INVALID, "ef: %u; allowed are 1..%d", search->ef, VDB_INDEX_CONFIG_EF_MAX);
+    }
+    if (!(search->target_recall >= 0 && search->target_recall < 1)) { /* a NaN too */
+        return vdb_err_set(err, VDB_INVALID, "target_recall: %g; allowed is between 0 and 1",
+                           search->target_recall);
+    }
+    if (search->ef != 0 && search->target_recall > 0) {
+        return vdb_err_set(err, VDB_INVALID, "ef: %u, and target_recall: %g; a search has one of them",
+                           search->ef, search->target_recall);
     }
     return vdb_check_vector(search->vector, search->dimension, schema, err);
 }
@@ -138,31 +150,6 @@ static bool tie_in_answer(void *ctx, uint32_t a, uint32_t b)
     return id_before(tie, place_of(tie->numbering, a), place_of(tie->numbering, b));
 }
 
-/* One source as the index sees it. *chunk must live as long as *rows. */
-static vdb_status source_rows(const struct vdb_view *view, uint32_t source, const struct vdb_schema *schema,
-                              const void **chunk, struct vdb_rows *rows, struct vdb_err *err)
-{
-    const struct vdb_memtable_view *memtable = vdb_view_memtable(view, source);
-    *rows = (struct vdb_rows){
-        .dimension = schema->dimension,
-        .element = memtable != NULL ? VDB_ELEMENT_F32 : schema->element,
-        .metric = schema->metric,
-        .count = vdb_view_source_rows(view, source),
-    };
-    if (memtable != NULL) {
-        rows->chunks = memtable->vector_chunks;
-        rows->chunk_shift = memtable->chunk_shift;
-        rows->stride_bytes = memtable->stride_bytes;
-        return VDB_OK;
-    }
-    struct vdb_segment *segment = vdb_view_segment(view, source);
-    VDB_TRY(vdb_segment_vectors(segment, chunk, err));
-    rows->chunks = chunk;
-    rows->chunk_shift = 40; /* one chunk */
-    rows->stride_bytes = vdb_segment_stride(segment);
-    return VDB_OK;
-}
-
 struct run {
     struct vdb_collection *collection;
     const struct vdb_search *search;
@@ -170,58 +157,54 @@ struct run {
     struct vdb_hits *out;
     struct numbering numbering;
     struct vdb_candidate *candidates; /* of the answer, then of one source: k each */
-    size_t k;
-    void *narrow; /* the query in the schema's element, where that loses nothing and is not f32; else NULL */
+    struct vdb_search_run sources;
+    bool begun; /* sources */
     struct vdb_topk answer;
     struct tie tie; /* of the answer */
     uint64_t filter_ns;
-    uint64_t distances;
 };
 
-/* Offers a source's k best to the answer. */
-static vdb_status search_source(struct run *run, uint32_t source, struct vdb_err *err)
+/* Fills topk from the source, by whichever way is quickest. */
+static vdb_status fill_topk(struct run *run, uint32_t source, struct vdb_topk *topk, struct vdb_err *err)
 {
     const struct vdb_view *view = &run->out->view;
-    const struct vdb_schema *schema = vdb_collection_schema(run->collection);
     struct vdb_bitset allow = {0};
-    struct vdb_search_counters counters = {0};
-    struct tie tie = {.view = view, .source = source};
-    const void *chunk;
-    struct vdb_rows rows;
-    struct vdb_topk topk;
     uint64_t allowed = vdb_view_source_rows(view, source);
-    bool restricted = run->filter != NULL || !vdb_view_sees_all(view, source);
-    uint64_t started = vdb_now_ns();
+    const bool sees_all = vdb_view_sees_all(view, source);
+    const bool restricted = run->filter != NULL || !sees_all;
+    const uint64_t started = vdb_now_ns();
+    bool answered = false;
     vdb_status status = VDB_OK;
-    if (restricted) {
+    if (run->filter == NULL && !sees_all) {
+        VDB_CHECK(vdb_search_lively(&run->sources, source, topk, &allowed, &answered, err));
+    }
+    if (restricted && !answered) {
         VDB_CHECK(fill_allow(view, source, run->filter, &allow, &allowed, err));
+        run->filter_ns += vdb_now_ns() - started;
     }
-    run->filter_ns += vdb_now_ns() - started;
     run->out->explain.rows_allowed += allowed;
-    if (allowed == 0) {
-        goto cleanup;
-    }
-    VDB_CHECK(source_rows(view, source, schema, &chunk, &rows, err));
-    const bool narrow = run->narrow != NULL && rows.element != VDB_ELEMENT_F32;
-    struct vdb_query query = {.vector = narrow ? run->narrow : run->search->vector,
-                              .allow = restricted ? &allow : NULL,
-                              .counters = &counters,
-                              .wide = !narrow && rows.element != VDB_ELEMENT_F32};
-    vdb_topk_init(&topk, run->candidates + run->k, run->k);
-    topk.tie = tie_in_source;
-    topk.tie_ctx = &tie;
-    VDB_CHECK(run->collection->index->search(NULL, &rows, &query, &topk, err));
-    run->distances += counters.distances_computed;
-    for (size_t i = 0; i < topk.count; i++) {
-        (void)vdb_topk_push(&run->answer, topk.heap[i].distance, run->numbering.first[source] + topk.heap[i].row);
-    }
-    if (tie.failed) {
-        status = vdb_err_set(err, VDB_CORRUPT, "%s", tie.err.text);
+    if (allowed > 0 && !answered) {
+        status = vdb_search_source(&run->sources, source, restricted ? &allow : NULL, topk, err);
     }
 
 cleanup:
     vdb_bitset_fini(&allow);
     return status;
+}
+
+/* Offers a source's k best to the answer. */
+static vdb_status search_source(struct run *run, uint32_t source, struct vdb_err *err)
+{
+    struct tie tie = {.view = &run->out->view, .source = source};
+    struct vdb_topk topk;
+    vdb_topk_init(&topk, run->candidates + run->sources.k, run->sources.k);
+    topk.tie = tie_in_source;
+    topk.tie_ctx = &tie;
+    VDB_TRY(fill_topk(run, source, &topk, err));
+    for (size_t i = 0; i < topk.count; i++) {
+        (void)vdb_topk_push(&run->answer, topk.heap[i].distance, run->numbering.first[source] + topk.heap[i].row);
+    }
+    return tie.failed ? vdb_err_set(err, VDB_CORRUPT, "%s", tie.err.text) : VDB_OK;
 }
 
 /* ---- Answers ---- */
@@ -251,13 +234,16 @@ static vdb_status fill_vector(struct vdb_hits *out, const struct vdb_schema *sch
 }
 
 /* Fills the rest of the hit of a row. Metadata of a segment is copied, as its block is given up again. */
-static vdb_status fill_hit(struct vdb_hits *out, struct vdb_place place, double score, struct vdb_hit *hit,
-                           struct vdb_err *err)
+static vdb_status fill_hit(struct vdb_hits *out, struct vdb_place place, double score, bool with_metadata,
+                           struct vdb_hit *hit, struct vdb_err *err)
 {
     struct vdb_view_meta reader;
     struct vdb_str metadata;
     hit->score = score;
     VDB_TRY(vdb_view_id(&out->view, place.source, place.row, &hit->id, err));
+    if (!with_metadata) {
+        return VDB_OK;
+    }
     vdb_view_meta_init(&reader, &out->view, place.source);
     vdb_status status = vdb_view_meta_read(&reader, place.row, &metadata, err);
     if (status == VDB_OK && vdb_view_memtable(&out->view, place.source) == NULL) {
@@ -275,55 +261,89 @@ static vdb_status fill_hit(struct vdb_hits *out, struct vdb_place place, double 
     return status;
 }
 
-static vdb_status narrow_query(struct run *run, const struct vdb_schema *schema, struct vdb_err *err)
+/* How wide graphs are searched: the search's own word, or the collection's. */
+static void choose_width(struct run *run)
 {
-    const float *vector = run->search->vector;
-    if (schema->element == VDB_ELEMENT_F32 || !vdb_convert_is_exact(schema->element, vector, schema->dimension)) {
-        return VDB_OK;
+    struct vdb_graphs *graphs = &run->collection->graphs;
+    const struct vdb_search *search = run->search;
+    struct vdb_search_run *sources = &run->sources;
+    sources->exact = search->exact || atomic_load_explicit(&graphs->flat, memory_order_relaxed);
+    sources->ef = search->ef;
+    if (search->ef == 0 && search->target_recall == 0) {
+        sources->ef = atomic_load_explicit(&graphs->ef_search, memory_order_relaxed);
     }
-    run->narrow = vdb_arena_alloc(&run->out->arena, vdb_vector_bytes(schema->element, schema->dimension));
-    if (run->narrow == NULL) {
-        return vdb_err_no_memory(err, "a search");
+    sources->target_recall = search->target_recall > 0
+                                 ? search->target_recall
+                                 : atomic_load_explicit(&graphs->target_recall, memory_order_relaxed);
+    sources->boost = vdb_shadow_boost(&graphs->shadow);
+}
+
+static const char *plan_of(unsigned plans, bool filtered)
+{
+    static const char *const names[VDB_PLAN_ALL + 1][2] = {
+        {"flat scan", "flat scan, filtered"}, /* of nothing */
+        [VDB_PLAN_QGRAPH] = {"qgraph", "qgraph, filtered"},
+        [VDB_PLAN_HNSW] = {"hnsw", "hnsw, filtered"},
+        [VDB_PLAN_QGRAPH | VDB_PLAN_HNSW] = {"qgraph + hnsw", "qgraph + hnsw, filtered"},
+        [VDB_PLAN_FLAT] = {"flat scan", "flat scan, filtered"},
+        [VDB_PLAN_FLAT | VDB_PLAN_QGRAPH] = {"qgraph + flat scan", "qgraph + flat scan, filtered"},
+        [VDB_PLAN_FLAT | VDB_PLAN_HNSW] = {"hnsw + flat scan", "hnsw + flat scan, filtered"},
+        [VDB_PLAN_ALL] = {"qgraph + hnsw + flat scan", "qgraph + hnsw + flat scan, filtered"},
+    };
+    return names[plans][filtered];
+}
+
+static vdb_status search_sources(struct run *run, struct vdb_err *err)
+{
+    struct vdb_hits *out = run->out;
+    struct vdb_search_run *sources = &run->sources;
+    VDB_TRY(number_rows(&out->view, &run->numbering, err));
+    out->explain.rows = run->numbering.first[run->numbering.sources];
+    /* k is capped by what can come back, so that a large k costs a small collection nothing. */
+    sources->k = run->search->k < out->view.points ? run->search->k : (size_t)out->view.points;
+    sources->view = &out->view;
+    sources->schema = vdb_collection_schema(run->collection);
+    sources->vector = run->search->vector;
+    run->candidates = vdb_calloc(sources->k * 2, sizeof *run->candidates);
+    out->hits = vdb_calloc(sources->k, sizeof *out->hits);
+    if (run->candidates == NULL || out->hits == NULL) {
+        return vdb_err_no_memory(err, "search results");
     }
-    vdb_convert_narrow(schema->element, vector, schema->dimension, run->narrow);
-    return VDB_OK;
+    choose_width(run);
+    run->begun = true;
+    VDB_TRY(vdb_search_begin(sources, err));
+    vdb_topk_init(&run->answer, run->candidates, sources->k);
+    run->tie = (struct tie){.view = &out->view, .numbering = &run->numbering};
+    run->answer.tie = tie_in_answer;
+    run->answer.tie_ctx = &run->tie;
+    for (uint32_t source = 0; sources->k > 0 && source < run->numbering.sources; source++) {
+        VDB_TRY(search_source(run, source, err));
+    }
+    vdb_topk_finish(&run->answer);
+    out->explain.plan = plan_of(sources->plans, run->filter != NULL);
+    out->explain.rows_indexed = sources->rows_indexed;
+    out->explain.ef = sources->ef_widest;
+    return run->tie.failed ? vdb_err_set(err, VDB_CORRUPT, "%s", run->tie.err.text) : VDB_OK;
 }
 
 static vdb_status run_search(struct run *run, struct vdb_err *err)
 {
     struct vdb_hits *out = run->out;
     const struct vdb_schema *schema = vdb_collection_schema(run->collection);
-    VDB_TRY(number_rows(&out->view, &run->numbering, err));
-    VDB_TRY(narrow_query(run, schema, err));
-    out->explain.plan = run->filter != NULL ? "flat scan, filtered" : "flat scan";
-    out->explain.rows = run->numbering.first[run->numbering.sources];
-    /* k is capped by what can come back, so that a large k costs a small collection nothing. */
-    run->k = run->search->k < out->view.points ? run->search->k : (size_t)out->view.points;
-    run->candidates = vdb_calloc(run->k * 2, sizeof *run->candidates);
-    out->hits = vdb_calloc(run->k, sizeof *out->hits);
-    if (run->candidates == NULL || out->hits == NULL) {
-        return vdb_err_no_memory(err, "search results");
-    }
-    vdb_topk_init(&run->answer, run->candidates, run->k);
-    run->tie = (struct tie){.view = &out->view, .numbering = &run->numbering};
-    run->answer.tie = tie_in_answer;
-    run->answer.tie_ctx = &run->tie;
-    for (uint32_t source = 0; run->k > 0 && source < run->numbering.sources; source++) {
-        VDB_TRY(search_source(run, source, err));
-    }
-    vdb_topk_finish(&run->answer);
-    if (run->tie.failed) {
-        return vdb_err_set(err, VDB_CORRUPT, "%s", run->tie.err.text);
-    }
+    VDB_TRY(search_sources(run, err));
     for (size_t i = 0; i < run->answer.count; i++) {
         double score = vdb_metric_score(schema->metric, run->candidates[i].distance);
         struct vdb_place place = place_of(&run->numbering, run->candidates[i].row);
-        VDB_TRY(fill_hit(out, place, score, &out->hits[i], err));
+        VDB_TRY(fill_hit(out, place, score, !run->search->without_metadata, &out->hits[i], err));
         if (!run->search->without_vector) {
             VDB_TRY(fill_vector(out, schema, place, &out->hits[i], err));
         }
     }
     out->count = run->answer.count;
+    if (run->filter == NULL && run->sources.ef == 0 && run->sources.rows_indexed > 0) {
+        vdb_shadow_query_offer(run->collection, run->search, run->sources.target_recall, &out->view,
+                               run->candidates, run->answer.count);
+    }
     return VDB_OK;
 }
 
@@ -344,13 +364,16 @@ vdb_status vdb_collection_search(struct vdb_collection *collection, const struct
     vdb_store_pin(collection->store, &out->view);
     atomic_fetch_add_explicit(&collection->searches, 1, memory_order_relaxed);
     VDB_CHECK(run_search(&run, err));
-    atomic_fetch_add_explicit(&collection->distances_computed, run.distances, memory_order_relaxed);
-    out->explain.distances_computed = run.distances;
+    atomic_fetch_add_explicit(&collection->distances_computed, run.sources.distances, memory_order_relaxed);
+    out->explain.distances_computed = run.sources.distances;
     out->explain.total_ns = vdb_now_ns() - started;
     out->explain.filter_ns = run.filter_ns;
     out->explain.search_ns = out->explain.total_ns - run.filter_ns;
 
 cleanup:
+    if (run.begun) {
+        vdb_search_end(&run.sources);
+    }
     vdb_filter_destroy(filter);
     free(run.candidates);
     free(run.numbering.first);
@@ -383,7 +406,7 @@ vdb_status vdb_collection_get(struct vdb_collection *collection, const struct vd
     VDB_CHECK(vdb_store_find(collection->store, ids, count, &out->view, places, err));
     for (size_t i = 0; i < count; i++) {
         if (places[i].source != VDB_SLOT_NONE) {
-            VDB_CHECK(fill_hit(out, places[i], 0, &out->hits[out->count], err));
+            VDB_CHECK(fill_hit(out, places[i], 0, true, &out->hits[out->count], err));
             VDB_CHECK(
                 fill_vector(out, vdb_collection_schema(collection), places[i], &out->hits[out->count], err));
             out->count++;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "collection_internal.h"
+#include "indexer.h"
 
 void vdb_snapshots_init(struct vdb_snapshots *snapshots)
 {
@@ -79,6 +80,7 @@ vdb_status vdb_collection_get_snapshot(struct vdb_collection *collection, const 
         put_first_locked(snapshots, at);
     } else {
         status = open_locked(collection, name, err);
+        vdb_indexer_note_segments(vdb_collection_indexer(collection)); /* its graphs are to be loaded */
     }
     if (status == VDB_OK) {
         *out = snapshots->open[0].collection;
@@ -99,6 +101,18 @@ void vdb_snapshots_forget(struct vdb_snapshots *snapshots, const char *name)
         close_locked(snapshots, 0);
     }
     pthread_mutex_unlock(&snapshots->mutex);
+}
+
+size_t vdb_snapshots_get_open(struct vdb_snapshots *snapshots, struct vdb_collection *out[VDB_SNAPSHOTS_OPEN_MAX])
+{
+    size_t count = 0;
+    pthread_mutex_lock(&snapshots->mutex);
+    for (; count < VDB_SNAPSHOTS_OPEN_MAX && snapshots->open[count].collection != NULL; count++) {
+        out[count] = snapshots->open[count].collection;
+        vdb_collection_ref(out[count]);
+    }
+    pthread_mutex_unlock(&snapshots->mutex);
+    return count;
 }
 
 void vdb_snapshots_add_totals(struct vdb_snapshots *snapshots, struct vdb_search_totals *sum)

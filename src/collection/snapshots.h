@@ -34,6 +34,10 @@ void vdb_snapshots_fini(struct vdb_snapshots *snapshots);
 /* The name stands for another snapshot from now on, or for none; NULL: all names. What is held stays good. */
 void vdb_snapshots_forget(struct vdb_snapshots *snapshots, const char *name);
 
+/* References to those that are open, for the caller to unref; returns how many. */
+size_t vdb_snapshots_get_open(struct vdb_snapshots *snapshots,
+                              struct vdb_collection *out[VDB_SNAPSHOTS_OPEN_MAX]);
+
 /* Adds what was searched in snapshots. */
 void vdb_snapshots_add_totals(struct vdb_snapshots *snapshots, struct vdb_search_totals *sum);
 

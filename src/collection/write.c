@@ -155,6 +155,7 @@ vdb_status vdb_collection_write(struct vdb_collection *collection, const void *p
     }
     if (status == VDB_OK) {
         vdb_collection_note_unsaved(collection, bytes);
+        vdb_graph_memory_written(collection, result->changed);
     }
     pthread_rwlock_unlock(&collection->life);
     return status;
@@ -176,6 +177,9 @@ vdb_status vdb_collection_apply(struct vdb_collection *collection, const struct 
         bytes += records[i].payload_bytes;
     }
     vdb_collection_note_unsaved(collection, bytes);
+    if (status == VDB_OK) {
+        vdb_graph_memory_written(collection, count);
+    }
     pthread_rwlock_unlock(&collection->life);
     return status;
 }

@@ -120,12 +120,12 @@ static void checkpoint(struct vdb_database *database, const char *name)
 static void make_world(struct world *w)
 {
     struct vdb_err err = {0};
-    struct vdb_schema schema = {.name = "a", .dimension = DIMENSION, .metric = VDB_METRIC_L2, .index = "flat"};
+    struct vdb_schema schema = {.name = "a", .dimension = DIMENSION, .metric = VDB_METRIC_L2};
     *w = (struct world){.env = vdb_env_memory_create()};
     assert_ok(vdb_database_open(w->env, "data", false, &w->database, &err), &err);
-    assert_ok(vdb_database_create(w->database, &schema, &err), &err);
+    assert_ok(vdb_database_create(w->database, &schema, &(struct vdb_index_config){.type = "flat"}, &err), &err);
     snprintf(schema.name, sizeof schema.name, "b");
-    assert_ok(vdb_database_create(w->database, &schema, &err), &err);
+    assert_ok(vdb_database_create(w->database, &schema, &(struct vdb_index_config){.type = "flat"}, &err), &err);
     assert_ok(put(w->database, "a", &w->a, 0, 20, 1, &err), &err);
     checkpoint(w->database, "a");
     assert_ok(put(w->database, "a", &w->a, 3, 8, 2, &err), &err);

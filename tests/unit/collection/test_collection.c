@@ -23,10 +23,10 @@ struct fixture {
 static void open_fixture(struct fixture *f, vdb_metric metric)
 {
     struct vdb_err err = {0};
-    struct vdb_schema schema = {.name = "docs", .dimension = DIMENSION, .metric = metric, .index = "flat"};
+    struct vdb_schema schema = {.name = "docs", .dimension = DIMENSION, .metric = metric};
     f->env = vdb_env_memory_create();
     assert_ok(vdb_database_open(f->env, "data", false, &f->database, &err), &err);
-    assert_ok(vdb_database_create(f->database, &schema, &err), &err);
+    assert_ok(vdb_database_create(f->database, &schema, &(struct vdb_index_config){.type = "flat"}, &err), &err);
     assert_ok(vdb_database_get(f->database, "docs", &f->collection, &err), &err);
 }
 

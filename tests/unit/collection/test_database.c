@@ -10,7 +10,7 @@
 
 static struct vdb_schema schema_named(const char *name)
 {
-    struct vdb_schema schema = {.dimension = 2, .metric = VDB_METRIC_L2, .index = "flat"};
+    struct vdb_schema schema = {.dimension = 2, .metric = VDB_METRIC_L2};
     snprintf(schema.name, sizeof schema.name, "%s", name);
     return schema;
 }
@@ -18,7 +18,7 @@ static struct vdb_schema schema_named(const char *name)
 static vdb_status create(struct vdb_database *database, const char *name, struct vdb_err *err)
 {
     struct vdb_schema schema = schema_named(name);
-    return vdb_database_create(database, &schema, err);
+    return vdb_database_create(database, &schema, &(struct vdb_index_config){.type = "flat"}, err);
 }
 
 /* The names, joined by commas. */
@@ -110,15 +110,16 @@ static void test_illegal_names_and_schemas(void **state)
                  VDB_INVALID, &err, "at most 64");
     struct vdb_schema schema = schema_named("d");
     schema.dimension = 0;
-    assert_fails(vdb_database_create(database, &schema, &err), VDB_INVALID, &err,
-                 "dimension: 0 is outside 1..65536");
+    assert_fails(vdb_database_create(database, &schema, &(struct vdb_index_config){.type = "flat"}, &err),
+                 VDB_INVALID, &err, "dimension: 0 is outside 1..65536");
     schema.dimension = VDB_LIMIT_DIMENSION_MAX + 1;
-    assert_fails(vdb_database_create(database, &schema, &err), VDB_INVALID, &err, "dimension: 65537");
+    assert_fails(vdb_database_create(database, &schema, &(struct vdb_index_config){.type = "flat"}, &err),
+                 VDB_INVALID, &err, "dimension: 65537");
     schema.dimension = VDB_LIMIT_DIMENSION_MAX;
-    assert_ok(vdb_database_create(database, &schema, &err), &err);
+    assert_ok(vdb_database_create(database, &schema, &(struct vdb_index_config){.type = "flat"}, &err), &err);
     snprintf(schema.name, sizeof schema.name, "e");
-    snprintf(schema.index, sizeof schema.index, "magic");
-    assert_fails(vdb_database_create(database, &schema, &err), VDB_UNSUPPORTED, &err, "\"magic\"");
+    assert_fails(vdb_database_create(database, &schema, &(struct vdb_index_config){.type = "magic"}, &err),
+                 VDB_UNSUPPORTED, &err, "\"magic\"");
     vdb_database_close(database);
     vdb_env_memory_destroy(env);
 }

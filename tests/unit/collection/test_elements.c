@@ -46,12 +46,11 @@ static void take_collection(struct fixture *f)
 static void open_fixture(struct fixture *f, vdb_element element, vdb_metric metric, uint32_t dimension)
 {
     struct vdb_err err = {0};
-    struct vdb_schema schema = {
-        .name = "docs", .dimension = dimension, .metric = metric, .element = element, .index = "flat"};
+    struct vdb_schema schema = {.name = "docs", .dimension = dimension, .metric = metric, .element = element};
     *f = (struct fixture){.env = vdb_env_memory_create(), .element = element, .metric = metric};
     vdb_rng_init(&f->rng, SEED + (uint64_t)element * 10 + (uint64_t)metric);
     open_database(f);
-    assert_ok(vdb_database_create(f->database, &schema, &err), &err);
+    assert_ok(vdb_database_create(f->database, &schema, &(struct vdb_index_config){.type = "flat"}, &err), &err);
     take_collection(f);
 }
 
@@ -476,9 +475,10 @@ static void test_refused_schemas(void **state)
     for (size_t i = 0; i < 3; i++) {
         struct vdb_err err = {0};
         char text[64];
-        struct vdb_schema schema = {.name = "more", .dimension = 2, .element = refused[i], .index = "flat"};
+        struct vdb_schema schema = {.name = "more", .dimension = 2, .element = refused[i]};
         snprintf(text, sizeof text, "element: %s is none of f32, f16, u8, i8", names[i]);
-        assert_fails(vdb_database_create(f.database, &schema, &err), VDB_INVALID, &err, text);
+        assert_fails(vdb_database_create(f.database, &schema, &(struct vdb_index_config){.type = "flat"}, &err),
+                     VDB_INVALID, &err, text);
     }
     close_fixture(&f);
 }

@@ -12,8 +12,7 @@
 
 enum { IDS = 40, DIMENSION = 4 };
 
-static const struct vdb_schema schema = {
-    .name = "docs", .dimension = DIMENSION, .metric = VDB_METRIC_L2, .index = "flat"};
+static const struct vdb_schema schema = {.name = "docs", .dimension = DIMENSION, .metric = VDB_METRIC_L2};
 
 struct world {
     struct vdb_env *env;
@@ -30,7 +29,8 @@ static void open_primary(struct world *w)
     assert_ok(vdb_database_open(w->env, "a", false, &w->primary, &err), &err);
     vdb_status status = vdb_database_get(w->primary, "docs", &w->docs, &err);
     if (status == VDB_NOT_FOUND) {
-        assert_ok(vdb_database_create(w->primary, &schema, &err), &err);
+        assert_ok(vdb_database_create(w->primary, &schema, &(struct vdb_index_config){.type = "flat"}, &err),
+                  &err);
         status = vdb_database_get(w->primary, "docs", &w->docs, &err);
     }
     assert_ok(status, &err);
@@ -202,7 +202,7 @@ static void test_foreign_target(void **state)
     struct vdb_database *other;
     open_primary(&w);
     assert_ok(vdb_database_open(w.env, "b", false, &other, &err), &err);
-    assert_ok(vdb_database_create(other, &schema, &err), &err);
+    assert_ok(vdb_database_create(other, &schema, &(struct vdb_index_config){.type = "flat"}, &err), &err);
     assert_fails(vdb_follower_open(w.env, "a", "b", "docs", &w.follower, &err), VDB_BUSY, &err, "in use");
     vdb_database_close(other);
     assert_fails(vdb_follower_open(w.env, "a", "b", "docs", &w.follower, &err), VDB_EXISTS, &err, "docs");

@@ -31,9 +31,9 @@ static struct vdb_database *open_database(struct vdb_env *env)
 static void create(struct vdb_database *database, const char *name)
 {
     struct vdb_err err = {0};
-    struct vdb_schema schema = {.dimension = DIMENSION, .metric = VDB_METRIC_L2, .index = "flat"};
+    struct vdb_schema schema = {.dimension = DIMENSION, .metric = VDB_METRIC_L2};
     snprintf(schema.name, sizeof schema.name, "%s", name);
-    assert_ok(vdb_database_create(database, &schema, &err), &err);
+    assert_ok(vdb_database_create(database, &schema, &(struct vdb_index_config){.type = "flat"}, &err), &err);
 }
 
 static struct vdb_collection *get(struct vdb_database *database, const char *name)

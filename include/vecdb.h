@@ -71,14 +71,14 @@ typedef struct vecdb vecdb;
 /* Zero-initialise; 0 means the default. */
 typedef struct vecdb_options {
     int must_exist;            /* 1: VECDB_NOT_FOUND instead of creating the directory */
-    int no_maintenance;        /* 1: no thread of the library's own; see section 6 */
+    int no_maintenance;        /* 1: no thread of the library's own; see sections 3 and 6 */
     uint64_t checkpoint_bytes; /* written since the last checkpoint, that ask for the next; default 64 MiB */
     uint64_t compact_bytes_per_second; /* of background compactions; default 200,000,000 */
 } vecdb_options;
 
 /* Opens the data directory at `path`, creating it when missing, and recovers what an earlier process
- * acknowledged. options may be NULL. A thread of the library's own then checkpoints and compacts (section 6), unless
- * no_maintenance says not to. Errors: BUSY (in use), CORRUPT (names file and offset), VERSION, IO, INVALID
+ * acknowledged. options may be NULL. Threads of the library's own then checkpoint and compact (section 6) and build
+ * graphs (section 3), unless no_maintenance says not to. Errors: BUSY (in use), CORRUPT (names file and offset), VERSION, IO, INVALID
  * (VECDB_CPU). */
 VECDB_API vecdb_status vecdb_open(const char *path, const vecdb_options *options, vecdb **out, vecdb_error *err);
 
@@ -113,12 +113,40 @@ typedef enum vecdb_element {
 /* "f32", "u8", "i8", "f16" */
 VECDB_API const char *vecdb_element_name(vecdb_element element);
 
+/* How a collection finds neighbours. Three kinds:
+ *
+ *     "flat"    Measures every row: exact, and the time grows with the rows.
+ *     "hnsw"    A graph of Malkov and Yashunin (2016). All metrics.
+ *     "qgraph"  A graph with quantised codes of the neighbours beside each node: several times as fast as hnsw, and
+ *               smaller. The metrics l2, cosine and dot, up to 8,192 dimensions. Rows in memory have an HNSW.
+ *
+ * A graph's answer is approximate: most of the k nearest (section 5 says how to ask for how many), and of those that it
+ * gives every score is exact. What is in no graph is measured row by row, exactly: rows that were written just now, rows
+ * whose graph the background has not built yet, and memory or segments (section 6) of fewer rows than scan_below. So every
+ * acknowledged point is found at once, a deleted one never again, and a small collection's answers are exact whatever its
+ * kind.
+ *
+ * Zero-initialise; a member that is 0 or NULL is the default, also of one that the kind does not use. */
+typedef struct vecdb_index_config {
+    const char *type; /* "flat", "hnsw", "qgraph"; NULL: qgraph, or hnsw where qgraph cannot be */
+    /* Of building. flat takes none of them, hnsw the first two. */
+    uint32_t m;               /* links of a node of an HNSW, twice as many in layer 0; 4..256, default 16 */
+    uint32_t ef_construction; /* width of its searches; hnsw: m..65536, default 200; qgraph: 16..4096 */
+    uint32_t code_bits;       /* of a neighbour's code, a multiple of 64, 64..1024; default: by variance */
+    uint32_t compact;         /* 1: without codes in the nodes; UNSUPPORTED in this version */
+    /* Of searching. */
+    uint32_t ef_search;   /* width of a search that names neither width nor recall: 1..65536; 0: by recall */
+    uint32_t scan_below;  /* memory and segments of fewer rows are scanned; default 4096; 1: none is */
+    double target_recall; /* such a search's recall (section 5): in (0, 1), default 0.98 */
+} vecdb_index_config;
+
 typedef struct vecdb_collection_config {
     const char *name;   /* [A-Za-z0-9][A-Za-z0-9_.-]{0,63} */
     uint32_t dimension; /* 1..65536 */
     vecdb_metric metric;
-    const char *index;     /* "flat" (exact), or NULL for the default, which is flat in this version */
+    const char *index;     /* short for an index_config of that type with all defaults; NULL: see index_config */
     vecdb_element element; /* of vectors on disk; 0: f32 */
+    const vecdb_index_config *index_config; /* NULL: by `index`. Both: they must name the same type */
 } vecdb_collection_config;
 
 typedef struct vecdb_collection_info {
@@ -152,11 +180,41 @@ typedef struct vecdb_collection_info {
     uint64_t recovered_bytes;   /* read */
     uint64_t torn_bytes_cut;    /* of a write that was never acknowledged */
     uint64_t recovery_ns;       /* of the whole opening */
+    /* The index's configuration beside its type, which is `index`: as it was given, 0 for a default. */
+    uint32_t index_m;
+    uint32_t index_ef_construction;
+    uint32_t index_ef_search;
+    uint32_t index_code_bits;
+    uint32_t index_compact;
+    uint32_t index_scan_below;
+    double index_target_recall;
+    /* Its state. */
+    uint64_t index_rows;         /* in graphs */
+    uint64_t index_rows_waiting; /* whose graph is due and not there yet: they are scanned */
+    uint64_t index_memory_bytes; /* of graphs in memory, beyond the rows */
+    uint64_t index_file_bytes;   /* of graphs on disk */
+    uint32_t index_ef_default;   /* width of a search that names neither width nor recall; 0: no graph yet */
+    double index_building;       /* how far the build under way is, in (0, 1]; 0: none is */
+    /* Since this handle was opened. */
+    uint64_t index_builds;         /* of segments' graphs */
+    uint64_t index_loads;          /* of them, from disk instead */
+    uint64_t index_build_failures; /* the rows stay scanned, and it is tried again */
+    uint64_t index_build_ns;
+    uint64_t index_shadow_queries; /* searches that were measured a second time, exactly */
+    double index_shadow_recall;    /* their share of the true nearest; 0 before the first */
 } vecdb_collection_info;
 
-/* Durable when it returns. Errors: EXISTS, INVALID, LIMIT, UNSUPPORTED (the index). */
+/* Durable when it returns. Errors: EXISTS, INVALID, LIMIT, UNSUPPORTED (an index's type that is not known, or does not go
+ * with the metric or dimension). What is wrong with an index_config is told by member, value and range. */
 VECDB_API vecdb_status vecdb_create_collection(vecdb *db, const vecdb_collection_config *config,
                                                vecdb_error *err);
+
+/* Replaces the index's configuration (a type of NULL keeps the type); durable when it returns. Searches and writes go on:
+ * what the change makes due is built in the background, and the graphs that there are answer until then. A change of
+ * searching alone (ef_search, target_recall) builds nothing; flat drops the graphs at once. INVALID and UNSUPPORTED name
+ * the member; NOT_FOUND. */
+VECDB_API vecdb_status vecdb_set_index(vecdb *db, const char *name, const vecdb_index_config *config,
+                                       vecdb_error *err);
 
 /* Removes the collection and its data; searches that run finish first on what they pinned. NOT_FOUND when absent.
  */
@@ -170,6 +228,25 @@ VECDB_API vecdb_status vecdb_list_collections(vecdb *db, vecdb_collection_info *
                                               vecdb_error *err);
 
 VECDB_API void vecdb_free(void *memory);
+
+/* Told how far long work is; nonzero cancels it (VECDB_CANCELLED; nothing is lost). `collection` is the one that is
+ * worked on; done and total count rows (builds, compactions) or collections (backup). Called from one thread at a time, not
+ * necessarily the caller's. */
+typedef int vecdb_progress_fn(void *ctx, const char *collection, uint64_t done, uint64_t total);
+
+/* Zero-initialise. */
+typedef struct vecdb_build_options {
+    unsigned threads;            /* 0: one for each core */
+    vecdb_progress_fn *progress; /* NULL: none */
+    void *ctx;
+} vecdb_build_options;
+
+/* Builds all graphs that are due, on the calling thread and `threads` in all, and returns when there is none left: what the
+ * background would do by and by. It can take minutes; searches and writes go on. Rows that are in memory get their graph as
+ * they come in, and another one when a checkpoint (section 6) has written them to a segment. options may be NULL.
+ * CANCELLED: by progress, or since the collection was dropped or closed; what was finished stays. */
+VECDB_API vecdb_status vecdb_build_index(vecdb *db, const char *name, const vecdb_build_options *options,
+                                         vecdb_error *err);
 
 /* ---- 4 Points ------------------------------------------------------------------------------------------------
  */
@@ -252,20 +329,28 @@ typedef struct vecdb_search_request {
     size_t filter_bytes;
     int with_vector;      /* 1: hits carry their vectors */
     int without_metadata; /* 1: hits' metadata is NULL */
+    /* How far a search in graphs goes (section 3): at most one of ef and target_recall, else INVALID; neither: the
+     * collection's own. A collection without graphs is exact and asks nothing of them. */
+    uint32_t ef;          /* width: candidates kept, 1..65536, never under k; wider finds more, slower */
+    double target_recall; /* in (0, 1): the width that found this share of the k nearest in trials on the data */
+    int exact;            /* 1: no graph is asked, every row is measured */
 } vecdb_search_request;
 
 /* How an answer came about. */
 typedef struct vecdb_explain {
-    char plan[32];         /* "flat scan", "flat scan, filtered" */
+    char plan[32];         /* "flat scan", "qgraph", "qgraph + hnsw", ...; ", filtered" behind it */
     uint64_t rows;         /* in the view that was searched, dead versions included */
     uint64_t rows_allowed; /* live and past the filter */
     uint64_t distances_computed;
     uint64_t filter_ns;
     uint64_t search_ns;
     uint64_t total_ns;
+    uint64_t rows_indexed; /* of `rows`: those that graphs answered for; all others were scanned */
+    uint32_t ef;           /* the widest that a graph was searched with; 0: none was */
 } vecdb_explain;
 
-/* The k nearest, nearest first, equal distances in id order, all from one consistent view of the collection. */
+/* The k nearest, nearest first, equal distances in id order, all from one consistent view of the collection. Exact unless
+ * graphs take part (section 3), and where request->exact says so. */
 VECDB_API vecdb_status vecdb_search(vecdb *db, const char *collection, const vecdb_search_request *request,
                                     vecdb_result **out, vecdb_error *err);
 
@@ -295,10 +380,6 @@ VECDB_API vecdb_status vecdb_scan(vecdb *db, const char *collection, const vecdb
  * segments of about one size pile up (four of them) or a third of one is dead. The calls here do it now, for those who
  * switched that off or do not want to wait. Reads and writes go on beside all of them. */
 VECDB_API vecdb_status vecdb_checkpoint(vecdb *db, const char *collection, vecdb_error *err);
-
-/* Told how far long work is; nonzero cancels it (VECDB_CANCELLED; nothing is lost). `collection` is the one that is
- * worked on; done and total count rows (compact) or collections (backup). */
-typedef int vecdb_progress_fn(void *ctx, const char *collection, uint64_t done, uint64_t total);
 
 /* Zero-initialise. */
 typedef struct vecdb_compact_options {
@@ -444,6 +525,16 @@ typedef struct vecdb_stats {
     uint64_t compactions;     /* since open */
     uint64_t bytes_compacted; /* written by them */
     const char *cpu;          /* "scalar", "avx2" or "avx512": the kernels in use */
+    /* Graphs, of all collections: see vecdb_collection_info. */
+    uint64_t index_rows;
+    uint64_t index_rows_waiting;
+    uint64_t index_memory_bytes;
+    uint64_t index_file_bytes;
+    uint64_t index_builds; /* this and what follows: since open */
+    uint64_t index_build_failures;
+    uint64_t index_build_ns;
+    uint64_t shadow_queries;
+    double shadow_recall; /* of all shadow queries together; 0 before the first */
 } vecdb_stats;
 
 VECDB_API void vecdb_get_stats(vecdb *db, vecdb_stats *out);

@@ -2,13 +2,17 @@
 #ifndef VDB_API_DATABASE_HANDLE_H
 #define VDB_API_DATABASE_HANDLE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "collection/database.h"
+#include "collection/index_config.h"
 #include "vecdb.h"
 
 struct vecdb {
     struct vdb_database *database;
+    pthread_mutex_t retired_lock; /* taken alone */
+    vecdb_stats retired;          /* what builds and shadow queries of dropped collections had counted */
 };
 
 /* Between the names of a collection and of a snapshot of it; no name contains it. */
@@ -34,6 +38,26 @@ struct vdb_storage_calls_sizes {
     uint64_t debt_bytes;
 };
 void vdb_storage_calls_measure(struct vdb_collection *collection, struct vdb_storage_calls_sizes *out);
+
+/* What a public progress callback needs, for those within. */
+struct vdb_api_teller {
+    vecdb_progress_fn *progress;
+    void *ctx;
+    const char *collection;
+};
+bool vdb_api_tell_rows(void *teller, uint64_t rows_done, uint64_t rows_total);
+
+/* ---- index_calls.c ---- */
+
+/* The config that the two together name (either may be NULL), with the default type of such a collection when neither
+ * does. VDB_INVALID when they name two types; what the members mean is checked by the collection. */
+vdb_status vdb_index_calls_config(const vecdb_index_config *from, const char *type,
+                                  const struct vdb_schema *schema, struct vdb_index_config *to,
+                                  struct vdb_err *err) VDB_MUST_CHECK;
+/* The index_... members, and `index`. */
+void vdb_index_calls_describe(struct vdb_collection *collection, vecdb_collection_info *out);
+/* Adds a collection's to the sums of all; or, of one that was dropped, what it had counted. */
+void vdb_index_calls_add(struct vdb_collection *collection, bool dropped, vecdb_stats *sum);
 
 /* Takes ownership of the hits and of one reference to the collection. On failure both are released. */
 vdb_status vdb_result_create(struct vdb_collection *collection, struct vdb_hits *hits, bool with_vector,

@@ -29,6 +29,10 @@ struct vdb_service_ops {
                           size_t filter_bytes, uint64_t *out, vecdb_error *err);
     vecdb_status (*search)(struct vdb_service *service, const char *collection,
                            const vecdb_search_request *request, vecdb_result **out, vecdb_error *err);
+    vecdb_status (*set_index)(struct vdb_service *service, const char *collection,
+                              const vecdb_index_config *config, vecdb_error *err);
+    vecdb_status (*build_index)(struct vdb_service *service, const char *collection,
+                                const vecdb_build_options *options, vecdb_error *err);
     vecdb_status (*create_snapshot)(struct vdb_service *service, const char *collection, const char *name,
                                     vecdb_snapshot_info *out, vecdb_error *err);
     vecdb_status (*list_snapshots)(struct vdb_service *service, const char *collection, vecdb_snapshot_info **out,

@@ -69,6 +69,18 @@ static vecdb_status local_search(struct vdb_service *service, const char *collec
     return vecdb_search(db_of(service), collection, request, out, err);
 }
 
+static vecdb_status local_set_index(struct vdb_service *service, const char *collection,
+                                    const vecdb_index_config *config, vecdb_error *err)
+{
+    return vecdb_set_index(db_of(service), collection, config, err);
+}
+
+static vecdb_status local_build_index(struct vdb_service *service, const char *collection,
+                                      const vecdb_build_options *options, vecdb_error *err)
+{
+    return vecdb_build_index(db_of(service), collection, options, err);
+}
+
 static vecdb_status local_create_snapshot(struct vdb_service *service, const char *collection, const char *name,
                                           vecdb_snapshot_info *out, vecdb_error *err)
 {
@@ -109,6 +121,8 @@ static const struct vdb_service_ops local_ops = {
     .get = local_get,
     .count = local_count,
     .search = local_search,
+    .set_index = local_set_index,
+    .build_index = local_build_index,
     .create_snapshot = local_create_snapshot,
     .list_snapshots = local_list_snapshots,
     .delete_snapshot = local_delete_snapshot,

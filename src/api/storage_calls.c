@@ -152,22 +152,15 @@ vecdb_status vecdb_checkpoint(vecdb *db, const char *name, vecdb_error *err)
     return vdb_api_report(status, &inner, err);
 }
 
-/* What a public callback needs, for those within. */
-struct teller {
-    vecdb_progress_fn *progress;
-    void *ctx;
-    const char *collection;
-};
-
-static bool tell_rows(void *ctx, uint64_t rows_done, uint64_t rows_total)
+bool vdb_api_tell_rows(void *ctx, uint64_t rows_done, uint64_t rows_total)
 {
-    const struct teller *teller = ctx;
+    const struct vdb_api_teller *teller = ctx;
     return teller->progress(teller->ctx, teller->collection, rows_done, rows_total) == 0;
 }
 
 static bool tell_collection(void *ctx, const char *collection, uint64_t done, uint64_t total)
 {
-    const struct teller *teller = ctx;
+    const struct vdb_api_teller *teller = ctx;
     return teller->progress(teller->ctx, collection, done, total) == 0;
 }
 
@@ -179,11 +172,11 @@ vecdb_status vecdb_compact(vecdb *db, const char *name, const vecdb_compact_opti
     struct vdb_err inner = {0};
     struct vdb_collection *collection;
     struct vdb_compact_result done = {0};
-    struct teller teller = {options->progress, options->ctx, name};
+    struct vdb_api_teller teller = {options->progress, options->ctx, name};
     const struct vdb_compact_options within = {
         .full = options->full != 0,
         .bytes_per_second = options->bytes_per_second,
-        .progress = options->progress != NULL ? tell_rows : NULL,
+        .progress = options->progress != NULL ? vdb_api_tell_rows : NULL,
         .ctx = &teller,
     };
     vdb_status status = vdb_api_get(db, name, &collection, &inner);
@@ -317,7 +310,7 @@ cleanup:
 vecdb_status vecdb_backup(vecdb *db, const char *to, vecdb_progress_fn *progress, void *ctx, vecdb_error *err)
 {
     struct vdb_err inner = {0};
-    struct teller teller = {progress, ctx, NULL};
+    struct vdb_api_teller teller = {progress, ctx, NULL};
     vdb_status status;
     VDB_CHECK(check_target(to, &inner));
     status = vdb_database_backup(db->database, to, progress != NULL ? tell_collection : NULL, &teller, &inner);

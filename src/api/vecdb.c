@@ -28,8 +28,6 @@ _Static_assert((int)VECDB_F32 == (int)VDB_ELEMENT_F32 && (int)VECDB_U8 == (int)V
                    (int)VECDB_I8 == (int)VDB_ELEMENT_I8 && (int)VECDB_F16 == (int)VDB_ELEMENT_F16,
                "element numbers differ");
 
-#define INDEX_DEFAULT "flat"
-
 const char *vecdb_version(void)
 {
     return STRINGIFY(VECDB_VERSION_MAJOR) "." STRINGIFY(VECDB_VERSION_MINOR) "." STRINGIFY(VECDB_VERSION_PATCH);
@@ -79,8 +77,13 @@ vecdb_status vecdb_open(const char *path, const vecdb_options *options, vecdb **
     const vecdb_options defaults = {0};
     struct vdb_err inner = {0};
     vecdb *db = vdb_calloc(1, sizeof *db);
-    vdb_status status = db != NULL ? open_database(path, options != NULL ? options : &defaults, db, &inner)
-                                   : vdb_err_no_memory(&inner, "a database handle");
+    vdb_status status = VDB_OK;
+    if (db != NULL) {
+        pthread_mutex_init(&db->retired_lock, NULL);
+        status = open_database(path, options != NULL ? options : &defaults, db, &inner);
+    } else {
+        status = vdb_err_no_memory(&inner, "a database handle");
+    }
     if (status != VDB_OK) {
         vecdb_close(db);
         return vdb_api_report(status, &inner, err);
@@ -93,6 +96,7 @@ void vecdb_close(vecdb *db)
 {
     if (db != NULL) {
         vdb_database_close(db->database);
+        pthread_mutex_destroy(&db->retired_lock);
         free(db);
     }
 }
@@ -132,26 +136,30 @@ vecdb_status vecdb_create_collection(vecdb *db, const vecdb_collection_config *c
     struct vdb_schema schema = {.dimension = config->dimension,
                                 .metric = (vdb_metric)config->metric,
                                 .element = (vdb_element)config->element};
-    const char *index = config->index != NULL ? config->index : INDEX_DEFAULT;
-    vdb_status status = vdb_schema_check_name(config->name, &inner);
-    if (status == VDB_OK && strlen(index) >= sizeof schema.index) {
-        status = vdb_err_set(&inner, VDB_UNSUPPORTED, "index type: \"%.80s\" is not in this version; it has flat",
-                             index);
-    }
-    if (status == VDB_OK) {
-        snprintf(schema.name, sizeof schema.name, "%s", config->name);
-        snprintf(schema.index, sizeof schema.index, "%s", index);
-        status = vdb_database_create(db->database, &schema, &inner);
-    }
+    struct vdb_index_config index;
+    vdb_status status;
+    VDB_CHECK(vdb_schema_check_name(config->name, &inner));
+    snprintf(schema.name, sizeof schema.name, "%s", config->name);
+    VDB_CHECK(vdb_index_calls_config(config->index_config, config->index, &schema, &index, &inner));
+    status = vdb_database_create(db->database, &schema, &index, &inner);
+
+cleanup:
     return vdb_api_report(status, &inner, err);
 }
 
 vecdb_status vecdb_drop_collection(vecdb *db, const char *name, vecdb_error *err)
 {
     struct vdb_err inner = {0};
-    vdb_status status = vdb_api_check_collection(name, &inner);
+    struct vdb_collection *collection;
+    vdb_status status = vdb_api_get(db, name, &collection, &inner);
     if (status == VDB_OK) {
         status = vdb_database_drop(db->database, name, &inner);
+        if (status == VDB_OK) { /* counters never go down */
+            pthread_mutex_lock(&db->retired_lock);
+            vdb_index_calls_add(collection, true, &db->retired);
+            pthread_mutex_unlock(&db->retired_lock);
+        }
+        vdb_collection_unref(collection);
     }
     return vdb_api_report(status, &inner, err);
 }
@@ -163,7 +171,6 @@ static void fill_info(struct vdb_collection *collection, vecdb_collection_info *
     vdb_store_get_stats(vdb_collection_store(collection), &store);
     memset(out, 0, sizeof *out);
     snprintf(out->name, sizeof out->name, "%s", schema->name);
-    snprintf(out->index, sizeof out->index, "%s", schema->index);
     out->dimension = schema->dimension;
     out->metric = (vecdb_metric)schema->metric;
     out->element = (vecdb_element)schema->element;
@@ -190,6 +197,7 @@ static void fill_info(struct vdb_collection *collection, vecdb_collection_info *
     out->segment_live_bytes = sizes.segment_live_bytes;
     out->compaction_due = sizes.debt_bytes > 0;
     out->compaction_debt_bytes = sizes.debt_bytes;
+    vdb_index_calls_describe(collection, out);
 }
 
 vecdb_status vecdb_get_collection(vecdb *db, const char *name, vecdb_collection_info *out, vecdb_error *err)
@@ -366,6 +374,10 @@ vecdb_status vecdb_search(vecdb *db, const char *name, const vecdb_search_reques
         .k = request->k,
         .filter = filter_text(request->filter, request->filter_bytes),
         .without_vector = request->with_vector == 0,
+        .without_metadata = request->without_metadata != 0,
+        .ef = request->ef,
+        .target_recall = request->target_recall,
+        .exact = request->exact != 0,
     };
     struct vdb_hits hits;
     vdb_status status;
@@ -387,8 +399,12 @@ void vecdb_get_stats(vecdb *db, vecdb_stats *out)
     struct vdb_database_stats stats;
     struct vdb_collection **list = NULL;
     struct vdb_storage_calls_sizes sum = {0};
+    vecdb_stats graphs;
     uint64_t recovered_bytes = 0;
     size_t count = 0;
+    pthread_mutex_lock(&db->retired_lock);
+    graphs = db->retired;
+    pthread_mutex_unlock(&db->retired_lock);
     vdb_database_get_stats(db->database, &stats);
     if (vdb_database_list(db->database, &list, &count, NULL) != VDB_OK) {
         count = 0; /* short of memory: what needs the list reads as 0 */
@@ -401,6 +417,7 @@ void vecdb_get_stats(vecdb *db, vecdb_stats *out)
         sum.segment_live_bytes += sizes.segment_live_bytes;
         sum.debt_bytes += sizes.debt_bytes;
         recovered_bytes += store.recovery.bytes;
+        vdb_index_calls_add(list[i], false, &graphs);
         vdb_collection_unref(list[i]);
     }
     free(list);
@@ -428,5 +445,14 @@ void vecdb_get_stats(vecdb *db, vecdb_stats *out)
         .bytes_compacted = stats.bytes_compacted,
         .torn_bytes_cut = stats.torn_bytes_cut,
         .cpu = vdb_cpu_level_name(vdb_kernels_get()->level),
+        .index_rows = graphs.index_rows,
+        .index_rows_waiting = graphs.index_rows_waiting,
+        .index_memory_bytes = graphs.index_memory_bytes,
+        .index_file_bytes = graphs.index_file_bytes,
+        .index_builds = graphs.index_builds,
+        .index_build_failures = graphs.index_build_failures,
+        .index_build_ns = graphs.index_build_ns,
+        .shadow_queries = graphs.shadow_queries,
+        .shadow_recall = graphs.shadow_recall,
     };
 }

@@ -17,7 +17,7 @@ static const struct vdb_storage_verb *const verbs[] = {
     &vdb_storage_keep_compact,         &vdb_storage_keep_snapshot_create,  &vdb_storage_keep_snapshot_list,
     &vdb_storage_keep_snapshot_delete, &vdb_storage_keep_snapshot_restore, &vdb_storage_keep_backup,
     &vdb_storage_follow_checkpoint,    &vdb_storage_follow_follow,         &vdb_storage_follow_promote,
-    &vdb_storage_bench_bench,
+    &vdb_storage_index_index,          &vdb_storage_search_search,         &vdb_storage_bench_bench,
 };
 
 enum {
@@ -147,6 +147,8 @@ static void sort_file(void *ctx, const char *name, uint64_t bytes)
         kind = &files->bitmaps;
     } else if (strncmp(name, "meta/", 5) == 0) {
         kind = &files->metadata;
+    } else if (strncmp(name, "index/", 6) == 0) {
+        kind = &files->index;
     } else if (strncmp(name, "snapshots/", 10) == 0) {
         kind = &files->snapshots;
     }
@@ -167,8 +169,8 @@ vdb_status vdb_storage_measure_files(const struct vdb_storage_options *options, 
 
 struct vdb_storage_kind vdb_storage_total_files(const struct vdb_storage_files *files)
 {
-    const struct vdb_storage_kind *kinds[] = {&files->log, &files->vectors, &files->metadata, &files->bitmaps,
-                                              &files->manifest};
+    const struct vdb_storage_kind *kinds[] = {&files->log,     &files->vectors, &files->metadata,
+                                              &files->bitmaps, &files->index,   &files->manifest};
     struct vdb_storage_kind sum = {0};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         sum.files += kinds[i]->files;

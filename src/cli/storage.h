@@ -6,6 +6,8 @@
  *     storage_keep.c    compact, snapshot, backup
  *     storage_follow.c  follow, promote, checkpoint
  *     storage_bench.c   bench
+ *     storage_index.c   index, and the options of an index that init and insert take too
+ *     storage_search.c  search
  *
  * Everything goes through vecdb.h, as any embedding program would. Threads: confined to the main thread.
  */
@@ -19,7 +21,19 @@
 #include "table.h"
 #include "vecdb.h"
 
-enum { VDB_STORAGE_OPTIONS_MAX = 16 };
+enum { VDB_STORAGE_OPTIONS_MAX = 24 };
+
+/* An index's configuration as options name it: 0, NULL or not given is left out. */
+struct vdb_storage_index_options {
+    unsigned type; /* a position in the kinds' names */
+    bool type_given;
+    uint64_t m;
+    uint64_t ef_construction;
+    uint64_t ef_search;
+    uint64_t code_bits;
+    uint64_t scan_below;
+    const char *target_recall;
+};
 
 /* Of all verbs; each describes those that it has. */
 struct vdb_storage_options {
@@ -48,6 +62,17 @@ struct vdb_storage_options {
     const char *plot;
     bool keep;
     bool once;
+    struct vdb_storage_index_options index;
+    bool build;
+    uint64_t threads;
+    const char *query;
+    uint64_t k;
+    uint64_t ef;
+    const char *target_recall;
+    bool exact;
+    bool check;
+    const char *filter;
+    const char *at;
 };
 
 struct vdb_storage_verb {
@@ -78,6 +103,8 @@ extern const struct vdb_storage_verb vdb_storage_follow_follow;
 extern const struct vdb_storage_verb vdb_storage_follow_promote;
 extern const struct vdb_storage_verb vdb_storage_follow_checkpoint;
 extern const struct vdb_storage_verb vdb_storage_bench_bench;
+extern const struct vdb_storage_verb vdb_storage_index_index;
+extern const struct vdb_storage_verb vdb_storage_search_search;
 
 /* An outcome of vecdb.h as one of ours. */
 vdb_status vdb_storage_outcome(vecdb_status status, const vecdb_error *from, struct vdb_err *err) VDB_MUST_CHECK;
@@ -102,7 +129,7 @@ struct vdb_storage_files {
     struct vdb_storage_kind {
         uint64_t files;
         uint64_t bytes;
-    } log, vectors, metadata, bitmaps, manifest, snapshots;
+    } log, vectors, metadata, bitmaps, index, manifest, snapshots;
 };
 vdb_status vdb_storage_measure_files(const struct vdb_storage_options *options, struct vdb_storage_files *out,
                                      struct vdb_err *err) VDB_MUST_CHECK;
@@ -122,6 +149,19 @@ const char *vdb_storage_speed(char text[VDB_TABLE_TEXT_BYTES], uint64_t bytes, d
 
 /* Disk over the live share of it; 1 without segments. */
 double vdb_storage_amplification(const vecdb_collection_info *info);
+
+/* The options of an index (the type alone, or all); returns how many. */
+size_t vdb_storage_index_describe_type(struct vdb_storage_options *options, struct vdb_args_option *table);
+size_t vdb_storage_index_describe(struct vdb_storage_options *options, struct vdb_args_option *table);
+/* What they say. */
+vdb_status vdb_storage_index_config(const struct vdb_storage_options *options, vecdb_index_config *out,
+                                    struct vdb_err *err) VDB_MUST_CHECK;
+/* A share of the nearest, more than 0 and less than 1. */
+vdb_status vdb_storage_index_parse_recall(const char *option, const char *text, double *out,
+                                          struct vdb_err *err) VDB_MUST_CHECK;
+/* The index and its graphs: lines, or members of a JSON object ("index_config", "index_status"). */
+void vdb_storage_index_put(const vecdb_collection_info *info, struct vdb_buf *out);
+void vdb_storage_index_put_json(const vecdb_collection_info *info, struct vdb_buf *out);
 
 /* Points that depend on nothing but their id and the seed: a vector and some metadata, appended to *metadata. */
 void vdb_storage_insert_generate(uint64_t seed, uint64_t id, uint32_t dimension, float *vector,

@@ -346,7 +346,11 @@ static vdb_status run_phases(struct bench *bench, struct vdb_err *err)
     VDB_TRY(prepare(bench, err));
     VDB_TRY(open_bench(bench, true, &ignored, err));
     const vecdb_collection_config config = {
-        .name = options->collection, .dimension = (uint32_t)options->dimension, .metric = VECDB_L2};
+        .name = options->collection,
+        .dimension = (uint32_t)options->dimension,
+        .metric = VECDB_L2,
+        .index = "flat", /* what is measured is storage */
+    };
     VDB_TRY(vdb_storage_outcome(vecdb_create_collection(bench->db, &config, &error), &error, err));
     VDB_TRY(bench_writes(bench, err));
     close_bench(bench);

@@ -57,16 +57,19 @@ static size_t describe_init(struct vdb_storage_options *options, struct vdb_args
                                         .value_name = "ELEMENT",
                                         .help = "what segments keep of a number: f32 (default), f16, u8 or i8",
                                         .choices = element_names};
-    return 3;
+    return 3 + vdb_storage_index_describe(options, table + 3);
 }
 
 static vdb_status create(vecdb *db, const struct vdb_storage_options *options, struct vdb_err *err)
 {
     vecdb_error error;
+    vecdb_index_config index;
+    VDB_TRY(vdb_storage_index_config(options, &index, err));
     const vecdb_collection_config config = {.name = options->collection,
                                             .dimension = (uint32_t)options->dimension,
                                             .metric = (vecdb_metric)options->metric,
-                                            .element = (vecdb_element)options->element};
+                                            .element = (vecdb_element)options->element,
+                                            .index_config = &index};
     return vdb_storage_outcome(vecdb_create_collection(db, &config, &error), &error, err);
 }
 
@@ -76,21 +79,25 @@ static vdb_status run_init(const struct vdb_storage_options *options, struct vdb
     vecdb *db = NULL;
     struct vdb_buf out = {0};
     const vecdb_options how = {.no_maintenance = 1};
+    vecdb_collection_info info;
     vdb_status status;
     VDB_CHECK(vdb_storage_outcome(vecdb_open(options->path, &how, &db, &error), &error, err));
     VDB_CHECK(create(db, options, err));
+    VDB_CHECK(vdb_storage_get_info(db, options->collection, &info, err));
     if (options->json) {
         vdb_buf_put_text(&out, "{\"path\":");
         vdb_json_put_string(&out, vdb_str_of(options->path));
         vdb_buf_put_text(&out, ",\"collection\":");
         vdb_json_put_string(&out, vdb_str_of(options->collection));
-        vdb_buf_printf(&out, ",\"dimension\":%" PRIu64 ",\"metric\":\"%s\",\"element\":\"%s\"}\n",
-                       options->dimension, metric_names[options->metric], element_names[options->element]);
+        vdb_buf_printf(
+            &out, ",\"dimension\":%" PRIu64 ",\"metric\":\"%s\",\"element\":\"%s\",\"index\":\"%s\"}\n",
+            options->dimension, metric_names[options->metric], element_names[options->element], info.index);
     } else {
         vdb_buf_printf(&out, "Made collection \"%s\" in %s\n\n", options->collection, options->path);
         vdb_storage_line(&out, "dimension", "%" PRIu64, options->dimension);
         vdb_storage_line(&out, "metric", "%s", metric_names[options->metric]);
         vdb_storage_line(&out, "element", "%s", element_names[options->element]);
+        vdb_storage_line(&out, "index", "%s", info.index);
     }
     status = vdb_cli_write(&out, err);
 
@@ -106,10 +113,13 @@ const struct vdb_storage_verb vdb_storage_insert_init = {
     .about =
         "Durable when it returns. A collection of that name that is there is refused.\n"
         "Vectors on disk take half as much in f16, which rounds numbers to about three digits, and a quarter in\n"
-        "u8 and i8, which take whole numbers only, of 0 to 255 and of -128 to 127.\n",
+        "u8 and i8, which take whole numbers only, of 0 to 255 and of -128 to 127.\n"
+        "The index can be changed later: vecdb storage index.\n",
     .examples = "  vecdb storage init --path ./data\n"
                 "  vecdb storage init --path ./data --collection docs --dim 768 --metric cosine\n"
-                "  vecdb storage init --path ./data --collection sift --element u8\n",
+                "  vecdb storage init --path ./data --collection sift --element u8\n"
+                "  vecdb storage init --path ./data --collection exact --index flat\n"
+                "  vecdb storage init --path ./data --collection wiki --index hnsw --m 24 --target-recall 0.95\n",
     .describe = describe_init,
     .run = run_init,
 };
@@ -165,7 +175,7 @@ static size_t describe_insert(struct vdb_storage_options *options, struct vdb_ar
                                           .kind = VDB_ARGS_FLAG,
                                           .out = &options->acks,
                                           .help = "print a line for every write, once it is on disk"};
-    return i;
+    return i + vdb_storage_index_describe_type(options, table + i);
 }
 
 void vdb_storage_insert_generate(uint64_t seed, uint64_t id, uint32_t dimension, float *vector,

@@ -320,9 +320,13 @@ static void put_files(const struct vdb_storage_files *files, struct vdb_buf *out
     const struct {
         const char *name;
         const struct vdb_storage_kind *kind;
-    } rows[] = {
-        {"log", &files->log},           {"vectors", &files->vectors},   {"ids and metadata", &files->metadata},
-        {"dead rows", &files->bitmaps}, {"manifest", &files->manifest}, {"total", &total}};
+    } rows[] = {{"log", &files->log},
+                {"vectors", &files->vectors},
+                {"ids and metadata", &files->metadata},
+                {"dead rows", &files->bitmaps},
+                {"graphs", &files->index},
+                {"manifest", &files->manifest},
+                {"total", &total}};
     struct vdb_table table;
     char text[VDB_TABLE_TEXT_BYTES];
     vdb_table_init(&table, columns, 3);
@@ -417,7 +421,7 @@ static void report_stats(const struct vdb_storage_options *options, const struct
     vdb_storage_line(out, "dimension, metric", "%" PRIu32 ", %s", info->dimension,
                      vecdb_metric_name(info->metric));
     vdb_storage_line(out, "element", "%s", vecdb_element_name(info->element));
-    vdb_storage_line(out, "index", "%s", info->index);
+    vdb_storage_index_put(info, out);
     vdb_storage_line(out, "sequence number", "%s (checkpoint at %s)", vdb_table_count(a, info->last_seq),
                      vdb_table_count(b, info->checkpoint_seq));
     vdb_storage_line(out, "dead rows", "%s (%s in segments)", vdb_table_count(a, info->dead),
@@ -488,11 +492,14 @@ static void report_stats_json(const struct picture *picture, struct vdb_buf *out
         out, ",\"recovery_seconds\":%.6f,\"recovered_bytes\":%" PRIu64 ",\"recovered_batches\":%" PRIu64 ",",
         (double)info->recovery_ns * 1e-9, info->recovered_bytes, info->recovered_batches);
     put_opening_json(&picture->opening, out);
+    vdb_buf_put_text(out, ",");
+    vdb_storage_index_put_json(info, out);
     vdb_buf_put_text(out, ",\"disk\":{");
     put_kind_json(out, "log", picture->files.log, ",");
     put_kind_json(out, "vectors", picture->files.vectors, ",");
     put_kind_json(out, "metadata", picture->files.metadata, ",");
     put_kind_json(out, "dead_rows", picture->files.bitmaps, ",");
+    put_kind_json(out, "index", picture->files.index, ",");
     put_kind_json(out, "manifest", picture->files.manifest, ",");
     put_kind_json(out, "snapshots", picture->files.snapshots, ",");
     put_kind_json(out, "total", vdb_storage_total_files(&picture->files), "},\"segments\":[");

@@ -4,22 +4,72 @@
 #include "base/base64.h"
 #include "base/json.h"
 
+static void put_setting(struct vdb_buf *out, const char *name, uint32_t value)
+{
+    if (value != 0) {
+        vdb_buf_printf(out, ",\"%s\":%u", name, value);
+    }
+}
+
+/* As it was given: members that were left out stay out. */
+static void put_index_config(struct vdb_buf *out, const vecdb_collection_info *info)
+{
+    vdb_buf_put_text(out, "{\"type\":");
+    vdb_json_put_string(out, vdb_str_of(info->index));
+    put_setting(out, "m", info->index_m);
+    put_setting(out, "ef_construction", info->index_ef_construction);
+    put_setting(out, "ef_search", info->index_ef_search);
+    put_setting(out, "code_bits", info->index_code_bits);
+    if (info->index_compact != 0) {
+        vdb_buf_put_text(out, ",\"compact\":true");
+    }
+    put_setting(out, "scan_below", info->index_scan_below);
+    if (info->index_target_recall > 0) {
+        vdb_buf_put_text(out, ",\"target_recall\":");
+        vdb_json_put_double(out, info->index_target_recall);
+    }
+    vdb_buf_put_u8(out, '}');
+}
+
+static void put_index_status(struct vdb_buf *out, const vecdb_collection_info *info)
+{
+    vdb_buf_printf(out, "{\"rows\":%llu,\"rows_waiting\":%llu,\"memory_bytes\":%llu,\"file_bytes\":%llu",
+                   (unsigned long long)info->index_rows, (unsigned long long)info->index_rows_waiting,
+                   (unsigned long long)info->index_memory_bytes, (unsigned long long)info->index_file_bytes);
+    vdb_buf_printf(out, ",\"ef_default\":%u,\"building\":%.4f,\"builds\":%llu,\"loads\":%llu",
+                   info->index_ef_default, info->index_building, (unsigned long long)info->index_builds,
+                   (unsigned long long)info->index_loads);
+    vdb_buf_printf(out, ",\"build_failures\":%llu,\"build_seconds\":%.6f,\"shadow_queries\":%llu",
+                   (unsigned long long)info->index_build_failures, (double)info->index_build_ns / 1e9,
+                   (unsigned long long)info->index_shadow_queries);
+    vdb_buf_put_text(out, ",\"shadow_recall\":");
+    if (info->index_shadow_queries > 0) {
+        vdb_buf_printf(out, "%.6f}", info->index_shadow_recall);
+    } else {
+        vdb_buf_put_text(out, "null}");
+    }
+}
+
 void vdb_answers_put_info(struct vdb_buf *out, const vecdb_collection_info *info)
 {
     vdb_buf_put_text(out, "{\"name\":");
     vdb_json_put_string(out, vdb_str_of(info->name));
-    vdb_buf_printf(out, ",\"dimension\":%u,\"metric\":\"%s\",\"element\":\"%s\",\"index_config\":{\"type\":",
-                   info->dimension, vecdb_metric_name(info->metric), vecdb_element_name(info->element));
-    vdb_json_put_string(out, vdb_str_of(info->index));
-    vdb_buf_printf(out, "},\"count\":%llu,\"last_seq\":%llu,\"memory_bytes\":%llu,\"log_bytes\":%llu",
+    vdb_buf_printf(out,
+                   ",\"dimension\":%u,\"metric\":\"%s\",\"element\":\"%s\",\"index_config\":", info->dimension,
+                   vecdb_metric_name(info->metric), vecdb_element_name(info->element));
+    put_index_config(out, info);
+    vdb_buf_printf(out, ",\"count\":%llu,\"last_seq\":%llu,\"memory_bytes\":%llu,\"log_bytes\":%llu",
                    (unsigned long long)info->count, (unsigned long long)info->last_seq,
                    (unsigned long long)info->memory_bytes, (unsigned long long)info->log_bytes);
     vdb_buf_printf(out, ",\"segments\":%llu,\"segment_rows\":%llu,\"segment_dead\":%llu,\"segment_bytes\":%llu",
                    (unsigned long long)info->segments, (unsigned long long)info->segment_rows,
                    (unsigned long long)info->segment_dead, (unsigned long long)info->segment_bytes);
-    vdb_buf_printf(out, ",\"segment_live_bytes\":%llu,\"compaction_debt_bytes\":%llu,\"checkpoint_seq\":%llu}",
+    vdb_buf_printf(out, ",\"segment_live_bytes\":%llu,\"compaction_debt_bytes\":%llu,\"checkpoint_seq\":%llu",
                    (unsigned long long)info->segment_live_bytes, (unsigned long long)info->compaction_debt_bytes,
                    (unsigned long long)info->checkpoint_seq);
+    vdb_buf_put_text(out, ",\"index\":");
+    put_index_status(out, info);
+    vdb_buf_put_u8(out, '}');
 }
 
 void vdb_answers_put_collections(struct vdb_buf *out, const vecdb_collection_info *infos, size_t count)
@@ -123,9 +173,10 @@ static void put_explain(struct vdb_buf *out, const vecdb_explain *explain)
 {
     vdb_buf_put_text(out, ",\"explain\":{\"plan\":");
     vdb_json_put_string(out, vdb_str_of(explain->plan));
-    vdb_buf_printf(out, ",\"rows\":%llu,\"rows_allowed\":%llu,\"distances_computed\":%llu",
-                   (unsigned long long)explain->rows, (unsigned long long)explain->rows_allowed,
-                   (unsigned long long)explain->distances_computed);
+    vdb_buf_printf(out, ",\"rows\":%llu,\"rows_indexed\":%llu,\"rows_allowed\":%llu,\"ef\":%u",
+                   (unsigned long long)explain->rows, (unsigned long long)explain->rows_indexed,
+                   (unsigned long long)explain->rows_allowed, explain->ef);
+    vdb_buf_printf(out, ",\"distances_computed\":%llu", (unsigned long long)explain->distances_computed);
     vdb_buf_printf(out, ",\"filter_us\":%.1f,\"search_us\":%.1f,\"total_us\":%.1f}",
                    (double)explain->filter_ns / 1e3, (double)explain->search_ns / 1e3,
                    (double)explain->total_ns / 1e3);

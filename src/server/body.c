@@ -1,5 +1,7 @@
-/* body.c: the six bodies, each a table of fields. */
+/* body.c: the seven bodies, each a table of fields. */
 #include "server/body.h"
+
+#include <string.h>
 
 #include "base/element.h"
 #include "base/limits.h"
@@ -7,18 +9,27 @@
 
 enum { K_DEFAULT = 10 };
 
-/* ---- Create ---- */
+/* Of the members of an index configuration, whatever its kind (vecdb.h); what a kind takes of that, the collection says. */
+enum { M_MIN = 4, M_MAX = 256, EF_MAX = 65536, CODE_BITS_MIN = 64, CODE_BITS_MAX = 1024 };
+
+static vdb_status read_number(struct vdb_fields_reader *reader, uint32_t min, uint32_t max, void *out,
+                              struct vdb_err *err)
+{
+    uint64_t value;
+    VDB_TRY(vdb_json_u64(&reader->json, &value, err));
+    if (value < min || value > max) {
+        return vdb_err_set(err, VDB_INVALID, "%llu is out of range, %u to %u", (unsigned long long)value, min,
+                           max);
+    }
+    *(uint32_t *)out = (uint32_t)value;
+    return VDB_OK;
+}
+
+/* ---- Dimension, metric, element ---- */
 
 static vdb_status read_dimension(struct vdb_fields_reader *reader, void *out, struct vdb_err *err)
 {
-    uint64_t dimension;
-    VDB_TRY(vdb_json_u64(&reader->json, &dimension, err));
-    if (dimension == 0 || dimension > VDB_LIMIT_DIMENSION_MAX) {
-        return vdb_err_set(err, VDB_INVALID, "%llu is out of range, 1 to %u", (unsigned long long)dimension,
-                           VDB_LIMIT_DIMENSION_MAX);
-    }
-    *(uint32_t *)out = (uint32_t)dimension;
-    return VDB_OK;
+    return read_number(reader, 1, VDB_LIMIT_DIMENSION_MAX, out, err);
 }
 
 static vdb_status read_metric(struct vdb_fields_reader *reader, void *out, struct vdb_err *err)
@@ -47,12 +58,104 @@ static vdb_status read_element(struct vdb_fields_reader *reader, void *out, stru
     return VDB_OK;
 }
 
-/* {"type": "flat"}: goes into `index` of the collection's config. */
+/* ---- Index ---- */
+
+static vdb_status read_kind(struct vdb_fields_reader *reader, void *out, struct vdb_err *err)
+{
+    static const char *const kinds[] = {"flat", "hnsw", "qgraph"};
+    struct vdb_str text;
+    VDB_TRY(vdb_fields_string(reader, &text, err));
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (vdb_str_is(text, kinds[i])) {
+            *(const char **)out = kinds[i];
+            return VDB_OK;
+        }
+    }
+    return vdb_err_set(err, VDB_INVALID, "\"%.*s\" is none of flat, hnsw, qgraph",
+                       (int)(text.bytes < 64 ? text.bytes : 64), text.data);
+}
+
+static vdb_status read_m(struct vdb_fields_reader *reader, void *out, struct vdb_err *err)
+{
+    return read_number(reader, M_MIN, M_MAX, out, err);
+}
+
+static vdb_status read_ef(struct vdb_fields_reader *reader, void *out, struct vdb_err *err)
+{
+    return read_number(reader, 1, EF_MAX, out, err);
+}
+
+static vdb_status read_code_bits(struct vdb_fields_reader *reader, void *out, struct vdb_err *err)
+{
+    return read_number(reader, CODE_BITS_MIN, CODE_BITS_MAX, out, err);
+}
+
+static vdb_status read_compact(struct vdb_fields_reader *reader, void *out, struct vdb_err *err)
+{
+    bool compact;
+    VDB_TRY(vdb_fields_switch(reader, &compact, err));
+    *(uint32_t *)out = compact;
+    return VDB_OK;
+}
+
+static vdb_status read_scan_below(struct vdb_fields_reader *reader, void *out, struct vdb_err *err)
+{
+    return read_number(reader, 1, VDB_LIMIT_COLLECTION_POINTS_MAX, out, err);
+}
+
+static vdb_status read_recall(struct vdb_fields_reader *reader, void *out, struct vdb_err *err)
+{
+    double recall;
+    VDB_TRY(vdb_json_double(&reader->json, &recall, err));
+    if (!(recall > 0 && recall < 1)) {
+        return vdb_err_set(err, VDB_INVALID, "%g is out of range, more than 0 and less than 1", recall);
+    }
+    *(double *)out = recall;
+    return VDB_OK;
+}
+
+static const struct vdb_fields_field index_fields[] = {
+    {"type", false, read_kind, offsetof(vecdb_index_config, type)},
+    {"m", false, read_m, offsetof(vecdb_index_config, m)},
+    {"ef_construction", false, read_ef, offsetof(vecdb_index_config, ef_construction)},
+    {"ef_search", false, read_ef, offsetof(vecdb_index_config, ef_search)},
+    {"code_bits", false, read_code_bits, offsetof(vecdb_index_config, code_bits)},
+    {"compact", false, read_compact, offsetof(vecdb_index_config, compact)},
+    {"scan_below", false, read_scan_below, offsetof(vecdb_index_config, scan_below)},
+    {"target_recall", false, read_recall, offsetof(vecdb_index_config, target_recall)},
+};
+
+/* Into memory of the arena. */
 static vdb_status read_index_config(struct vdb_fields_reader *reader, void *out, struct vdb_err *err)
 {
-    static const struct vdb_fields_field fields[] = {{"type", false, vdb_fields_text, 0}};
-    return vdb_fields_read(reader, fields, sizeof fields / sizeof fields[0], out, err);
+    vecdb_index_config *config = vdb_arena_alloc(reader->body->arena, sizeof *config);
+    if (config == NULL) {
+        return vdb_err_no_memory(err, "an index configuration");
+    }
+    *config = (vecdb_index_config){0};
+    *(const vecdb_index_config **)out = config;
+    return vdb_fields_read(reader, index_fields, sizeof index_fields / sizeof index_fields[0], config, err);
 }
+
+static vdb_status check_index(const vecdb_index_config *config, vecdb_metric metric, const char *field,
+                              struct vdb_err *err)
+{
+    if (config->type != NULL && strcmp(config->type, "qgraph") == 0 && metric == VECDB_L1) {
+        return vdb_err_set(err, VDB_INVALID, "%s: \"qgraph\" does not go with the metric l1; flat and hnsw do",
+                           field);
+    }
+    return VDB_OK;
+}
+
+vdb_status vdb_body_parse_index(const struct vdb_body *body, vecdb_metric metric, vecdb_index_config *out,
+                                struct vdb_err *err)
+{
+    *out = (vecdb_index_config){0};
+    VDB_TRY(vdb_fields_read_body(body, index_fields, sizeof index_fields / sizeof index_fields[0], out, err));
+    return check_index(out, metric, "type", err);
+}
+
+/* ---- Create ---- */
 
 vdb_status vdb_body_parse_create(const struct vdb_body *body, vecdb_collection_config *out, struct vdb_err *err)
 {
@@ -61,10 +164,12 @@ vdb_status vdb_body_parse_create(const struct vdb_body *body, vecdb_collection_c
         {"dimension", true, read_dimension, offsetof(vecdb_collection_config, dimension)},
         {"metric", false, read_metric, offsetof(vecdb_collection_config, metric)},
         {"element", false, read_element, offsetof(vecdb_collection_config, element)},
-        {"index_config", false, read_index_config, offsetof(vecdb_collection_config, index)},
+        {"index_config", false, read_index_config, offsetof(vecdb_collection_config, index_config)},
     };
     *out = (vecdb_collection_config){.metric = VECDB_COSINE};
-    return vdb_fields_read_body(body, fields, sizeof fields / sizeof fields[0], out, err);
+    VDB_TRY(vdb_fields_read_body(body, fields, sizeof fields / sizeof fields[0], out, err));
+    return out->index_config == NULL ? VDB_OK
+                                     : check_index(out->index_config, out->metric, "index_config.type", err);
 }
 
 vdb_status vdb_body_parse_snapshot(const struct vdb_body *body, const char **name, struct vdb_err *err)
@@ -163,6 +268,9 @@ struct search_fields {
     struct vdb_body_shape shape;
     bool explain;
     const char *snapshot;
+    uint32_t ef;
+    double target_recall;
+    bool exact;
 };
 
 vdb_status vdb_body_parse_search(const struct vdb_body *body, struct vdb_body_search *out, struct vdb_err *err)
@@ -176,16 +284,26 @@ vdb_status vdb_body_parse_search(const struct vdb_body *body, struct vdb_body_se
         {"vector_encoding", false, vdb_fields_encoding, offsetof(struct search_fields, shape.base64)},
         {"explain", false, vdb_fields_switch, offsetof(struct search_fields, explain)},
         {"snapshot", false, vdb_fields_text, offsetof(struct search_fields, snapshot)},
+        {"ef", false, read_ef, offsetof(struct search_fields, ef)},
+        {"target_recall", false, read_recall, offsetof(struct search_fields, target_recall)},
+        {"exact", false, vdb_fields_switch, offsetof(struct search_fields, exact)},
     };
     struct search_fields search = {.k = K_DEFAULT, .shape = {.with_metadata = true}};
     VDB_TRY(vdb_fields_read_body(body, fields, sizeof fields / sizeof fields[0], &search, err));
+    if (search.ef > 0 && search.target_recall > 0) {
+        return vdb_err_set(err, VDB_INVALID, "ef: %u, and target_recall: %g; one of the two may be given",
+                           search.ef, search.target_recall);
+    }
     *out = (struct vdb_body_search){.request = {.vector = search.vector,
                                                 .dimension = body->dimension,
                                                 .k = search.k,
                                                 .filter = search.filter.data,
                                                 .filter_bytes = search.filter.bytes,
                                                 .with_vector = search.shape.with_vector,
-                                                .without_metadata = !search.shape.with_metadata},
+                                                .without_metadata = !search.shape.with_metadata,
+                                                .ef = search.ef,
+                                                .target_recall = search.target_recall,
+                                                .exact = search.exact},
                                     .shape = search.shape,
                                     .explain = search.explain,
                                     .snapshot = search.snapshot};

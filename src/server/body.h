@@ -58,6 +58,9 @@ struct vdb_body_count {
 /* The name is NUL-terminated and free of NUL bytes, but checked no further: that is the database's rule. */
 vdb_status vdb_body_parse_create(const struct vdb_body *body, vecdb_collection_config *out,
                                  struct vdb_err *err) VDB_MUST_CHECK;
+/* An index configuration for a collection of that metric. */
+vdb_status vdb_body_parse_index(const struct vdb_body *body, vecdb_metric metric, vecdb_index_config *out,
+                                struct vdb_err *err) VDB_MUST_CHECK;
 vdb_status vdb_body_parse_snapshot(const struct vdb_body *body, const char **name,
                                    struct vdb_err *err) VDB_MUST_CHECK;
 vdb_status vdb_body_parse_upsert(const struct vdb_body *body, struct vdb_body_points *out,

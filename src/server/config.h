@@ -33,7 +33,7 @@ struct vdb_config {
     uint64_t drain_seconds;
     uint64_t body_memory_mib; /* all request bodies in flight together */
     vdb_log_level log_level;
-    bool maintenance;                /* checkpoints and compactions by themselves */
+    bool maintenance;                /* checkpoints, compactions and graphs by themselves */
     uint64_t checkpoint_mib;         /* written to a collection since its last checkpoint that ask for the next */
     uint64_t compact_mib_per_second; /* of compactions in the background */
 };

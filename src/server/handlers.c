@@ -155,6 +155,20 @@ static vdb_status list_collections(struct call *call, struct vdb_err *err)
     return VDB_OK;
 }
 
+static void describe_index(const vecdb_index_config *config, vecdb_collection_info *info)
+{
+    if (config != NULL) {
+        snprintf(info->index, sizeof info->index, "%s", config->type != NULL ? config->type : "");
+        info->index_m = config->m;
+        info->index_ef_construction = config->ef_construction;
+        info->index_ef_search = config->ef_search;
+        info->index_code_bits = config->code_bits;
+        info->index_compact = config->compact;
+        info->index_scan_below = config->scan_below;
+        info->index_target_recall = config->target_recall;
+    }
+}
+
 static vdb_status create_collection(struct call *call, struct vdb_err *err)
 {
     struct vdb_body body = body_of(call);
@@ -167,7 +181,7 @@ static vdb_status create_collection(struct call *call, struct vdb_err *err)
         call->info = (vecdb_collection_info){
             .dimension = config.dimension, .metric = config.metric, .element = config.element};
         snprintf(call->info.name, sizeof call->info.name, "%s", config.name);
-        snprintf(call->info.index, sizeof call->info.index, "%s", config.index != NULL ? config.index : "");
+        describe_index(config.index_config, &call->info);
     }
     call->response->status = 201;
     vdb_answers_put_info(call->out, &call->info);
@@ -186,6 +200,41 @@ static vdb_status drop_collection(struct call *call, struct vdb_err *err)
     vecdb_error error = {VECDB_OK, ""};
     VDB_TRY(verdict(call->service->ops->drop_collection(call->service, call->name, &error), &error, err));
     vdb_buf_put_text(call->out, "{\"deleted\":true}");
+    return VDB_OK;
+}
+
+/* ---- The index ---- */
+
+static vdb_status set_index(struct call *call, struct vdb_err *err)
+{
+    struct vdb_body body = body_of(call);
+    vecdb_index_config config;
+    vecdb_error error = {VECDB_OK, ""};
+    VDB_TRY(look_up(call, err));
+    VDB_TRY(vdb_body_parse_index(&body, call->info.metric, &config, err));
+    VDB_TRY(verdict(call->service->ops->set_index(call->service, call->name, &config, &error), &error, err));
+    VDB_TRY(look_up(call, err));
+    vdb_answers_put_info(call->out, &call->info);
+    return VDB_OK;
+}
+
+/* A closing server cancels a build: what was finished stays. */
+static int stop_when_closing(void *ctx, const char *collection, uint64_t done, uint64_t total)
+{
+    const struct vdb_server *server = ctx;
+    (void)collection;
+    (void)done;
+    (void)total;
+    return atomic_load(&server->closing);
+}
+
+static vdb_status build_index(struct call *call, struct vdb_err *err)
+{
+    const vecdb_build_options options = {.progress = stop_when_closing, .ctx = call->server};
+    vecdb_error error = {VECDB_OK, ""};
+    VDB_TRY(verdict(call->service->ops->build_index(call->service, call->name, &options, &error), &error, err));
+    VDB_TRY(look_up(call, err));
+    vdb_answers_put_info(call->out, &call->info);
     return VDB_OK;
 }
 
@@ -424,6 +473,8 @@ static handler_fn *const handlers[] = {
     [VDB_ROUTE_SEARCH] = search,
     [VDB_ROUTE_COUNT_ALL] = count_all,
     [VDB_ROUTE_COUNT] = count,
+    [VDB_ROUTE_SET_INDEX] = set_index,
+    [VDB_ROUTE_BUILD_INDEX] = build_index,
     [VDB_ROUTE_LIST_SNAPSHOTS] = list_snapshots,
     [VDB_ROUTE_CREATE_SNAPSHOT] = create_snapshot,
     [VDB_ROUTE_DELETE_SNAPSHOT] = delete_snapshot,

@@ -5,6 +5,9 @@
  * no memory for it) is read and thrown away, up to a bound, since a client that still sends would see a reset
  * connection instead of the answer.
  *
+ * Long work (vdb_routes_is_long) gets a thread of its own: libmicrohttpd's would let its other connections wait. The
+ * connection is suspended meanwhile; when it is resumed, `access_request` is called once more and sends what came of it.
+ *
  * Limits: headers over 64 KiB get our 431; the connection's memory is twice that, so that they are read at all,
  * and past it libmicrohttpd itself answers 431. Bodies over 64 MiB get 413, and all bodies in flight share
  * body_memory_mib, past which a request gets 503.
@@ -12,6 +15,7 @@
 #include "server/http.h"
 
 #include <microhttpd.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +32,8 @@
 enum {
     CONNECTION_MEMORY_BYTES = 2 * VDB_LIMIT_HTTP_HEADER_BYTES_MAX,
     BODY_RESERVE_BYTES =
-        1 << 20, /* taken at once; more as it arrives, so that a lying Content-Length costs nothing */
+        1 << 20,         /* taken at once; more as it arrives, so that a lying Content-Length costs nothing */
+    LONG_CALLS_MAX = 16, /* threads for long work; more of it at once is refused */
 };
 
 /* A body up to this size is read to its end and thrown away when it is refused; a larger one ends the connection.
@@ -42,6 +47,7 @@ struct vdb_http {
     uint64_t body_memory_max;
     _Atomic uint64_t in_flight;
     _Atomic uint64_t working;
+    _Atomic uint64_t long_calls;
 };
 
 /* One request, from its headers to the end of its answer. */
@@ -60,6 +66,12 @@ struct exchange {
     struct vdb_err err; /* of the refusal */
     unsigned status;    /* of the answer; 0: none was queued */
     char detail[VDB_ERR_TEXT_BYTES];
+    /* Of long work; the flags are of libmicrohttpd's thread. */
+    struct MHD_Connection *connection;
+    pthread_t thread;
+    bool suspended;  /* once; when the connection is resumed, `response` is ready */
+    bool has_thread; /* that makes it, to be joined */
+    struct vdb_response response;
 };
 
 /* ---- The log ---- */
@@ -180,9 +192,8 @@ static enum MHD_Result queue(struct MHD_Connection *connection, struct exchange 
     return rc;
 }
 
-static enum MHD_Result answer(struct MHD_Connection *connection, struct exchange *exchange)
+static void make_response(struct exchange *exchange, struct vdb_response *response)
 {
-    struct vdb_response response = {0};
     struct vdb_request request = {.method = exchange->method,
                                   .path = exchange->path,
                                   .has_query = exchange->has_query,
@@ -190,15 +201,69 @@ static enum MHD_Result answer(struct MHD_Connection *connection, struct exchange
                                   .match = exchange->match,
                                   .body = (const char *)exchange->body.data,
                                   .body_bytes = exchange->body.bytes};
-    atomic_fetch_add(&exchange->http->working, 1);
     if (exchange->refusal != 0) {
-        vdb_handlers_problem(&response, exchange->refusal, &exchange->err);
+        vdb_handlers_problem(response, exchange->refusal, &exchange->err);
     } else {
-        vdb_handlers_answer(exchange->http->server, &request, &response);
+        vdb_handlers_answer(exchange->http->server, &request, response);
     }
+    response->allow = response->allow != NULL ? exchange->match.allow
+                                              : NULL; /* not of `request`, which ends here */
+}
+
+static void *work_long(void *ctx)
+{
+    struct exchange *exchange = ctx;
+    struct vdb_http *http = exchange->http;
+    make_response(exchange, &exchange->response);
+    MHD_resume_connection(exchange->connection); /* from here on the exchange is libmicrohttpd's thread's */
+    atomic_fetch_sub(&http->long_calls, 1);
+    atomic_fetch_sub(&http->working, 1);
+    return NULL;
+}
+
+/* Suspends the connection and gives the request a thread, which resumes it. */
+static void begin_long(struct MHD_Connection *connection, struct exchange *exchange)
+{
+    struct vdb_http *http = exchange->http;
+    bool has_room = atomic_fetch_add(&http->long_calls, 1) < LONG_CALLS_MAX;
+    atomic_fetch_add(&http->working, 1);
+    exchange->connection = connection;
+    exchange->suspended = true;
+    MHD_suspend_connection(connection);
+    exchange->has_thread = has_room && pthread_create(&exchange->thread, NULL, work_long, exchange) == 0;
+    if (!exchange->has_thread) {
+        (void)vdb_err_set(&exchange->err, VDB_BUSY, "%d calls as long as this one are running; try later",
+                          LONG_CALLS_MAX);
+        refuse(exchange, 503);
+        (void)work_long(exchange);
+    }
+}
+
+static enum MHD_Result answer(struct MHD_Connection *connection, struct exchange *exchange)
+{
+    struct vdb_http *http = exchange->http;
+    struct vdb_response response = {0};
+    if (exchange->refusal == 0 && vdb_routes_is_long(exchange->match.route)) {
+        begin_long(connection, exchange);
+        return MHD_YES; /* access_request is called again */
+    }
+    atomic_fetch_add(&http->working, 1);
+    make_response(exchange, &response);
     enum MHD_Result rc = queue(connection, exchange, &response);
-    atomic_fetch_sub(&exchange->http->working, 1);
+    atomic_fetch_sub(&http->working, 1);
     return rc;
+}
+
+/* The connection was resumed. */
+static enum MHD_Result finish_long(struct MHD_Connection *connection, struct exchange *exchange)
+{
+    if (exchange->has_thread) {
+        pthread_join(exchange->thread, NULL);
+        exchange->has_thread = false;
+    }
+    struct vdb_response response = exchange->response;
+    exchange->response = (struct vdb_response){0};
+    return queue(connection, exchange, &response);
 }
 
 /* The monitoring port has its three routes only. */
@@ -210,6 +275,10 @@ static bool is_served(const struct vdb_http *http, vdb_route route)
 
 static void free_exchange(struct exchange *exchange)
 {
+    if (exchange->has_thread) { /* the connection ended first */
+        pthread_join(exchange->thread, NULL);
+    }
+    vdb_buf_fini(&exchange->response.body);
     vdb_buf_fini(&exchange->body);
     free(exchange->method);
     free(exchange->path);
@@ -334,6 +403,9 @@ static enum MHD_Result access_request(void *cls, struct MHD_Connection *connecti
         *upload_data_size = 0;
         return more ? MHD_YES : MHD_NO;
     }
+    if (exchange->suspended) {
+        return finish_long(connection, exchange);
+    }
     return answer(connection, exchange);
 }
 
@@ -412,12 +484,13 @@ vdb_status vdb_http_start(struct vdb_server *server, const struct vdb_http_optio
     };
     /* The logger comes first: libmicrohttpd uses it from where it stands on. */
     http->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, accept_connection, http,
-        access_request, http, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, MHD_OPTION_LISTEN_SOCKET,
-        options->fd, MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)config->idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,
-        MHD_OPTION_UNESCAPE_CALLBACK, keep_encoded, NULL, MHD_OPTION_NOTIFY_COMPLETED, request_completed, http,
-        MHD_OPTION_NOTIFY_CONNECTION, connection_changed, http, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME, 0,
+        accept_connection, http, access_request, http, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL,
+        MHD_OPTION_LISTEN_SOCKET, options->fd, MHD_OPTION_CONNECTION_LIMIT, connections,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_MEMORY_BYTES, MHD_OPTION_UNESCAPE_CALLBACK, keep_encoded, NULL,
+        MHD_OPTION_NOTIFY_COMPLETED, request_completed, http, MHD_OPTION_NOTIFY_CONNECTION, connection_changed,
+        http, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
     if (http->daemon == NULL) {
         close(options->fd);
         free(http);

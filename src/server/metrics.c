@@ -135,6 +135,30 @@ static void write_storage(const vecdb_stats *stats, struct vdb_buf *out)
               stats->bytes_compacted);
 }
 
+static void write_index(const vecdb_stats *stats, struct vdb_buf *out)
+{
+    put_value(out, "vecdb_index_rows", "gauge", "Rows in graphs.", stats->index_rows);
+    put_value(out, "vecdb_index_waiting_rows", "gauge",
+              "Rows whose graph is due and not built yet; searches scan them.", stats->index_rows_waiting);
+    put_value(out, "vecdb_index_memory_bytes", "gauge", "Memory held for graphs, beyond the rows.",
+              stats->index_memory_bytes);
+    put_value(out, "vecdb_index_file_bytes", "gauge", "Graphs on disk.", stats->index_file_bytes);
+    put_value(out, "vecdb_index_builds_total", "counter", "Graphs of segments built.", stats->index_builds);
+    put_value(out, "vecdb_index_build_failures_total", "counter", "Builds of graphs that failed.",
+              stats->index_build_failures);
+    put_head(out, "vecdb_index_build_seconds_total", "counter", "Time that builds took.");
+    vdb_buf_printf(out, "vecdb_index_build_seconds_total %.6f\n", (double)stats->index_build_ns / 1e9);
+    put_value(out, "vecdb_shadow_queries_total", "counter",
+              "Searches in graphs that were measured a second time, exactly.", stats->shadow_queries);
+    put_head(out, "vecdb_shadow_recall", "gauge",
+             "Share of the true nearest that these searches found; NaN before the first.");
+    if (stats->shadow_queries > 0) {
+        vdb_buf_printf(out, "vecdb_shadow_recall %.6f\n", stats->shadow_recall);
+    } else {
+        vdb_buf_put_text(out, "vecdb_shadow_recall NaN\n");
+    }
+}
+
 static const char sync_name[] = "vecdb_sync_seconds";
 
 /* Of the ten bounds in a decade the first, fourth and eighth, which are 1, 2 and 5. */
@@ -234,6 +258,7 @@ void vdb_metrics_write(struct vdb_metrics *metrics, const struct vdb_metrics_fac
               facts->ready);
     write_database(stats, out);
     write_storage(stats, out);
+    write_index(stats, out);
     write_io(facts->io, out);
     put_value(out, "vecdb_http_connections", "gauge", "Open connections.", atomic_load(&metrics->connections));
     put_value(out, "vecdb_http_requests_in_flight", "gauge", "Requests begun and not yet answered in full.",

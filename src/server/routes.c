@@ -36,6 +36,11 @@ bool vdb_routes_has_body(vdb_route route)
     return (int)route < ROUTE_COUNT && routes[route].body;
 }
 
+bool vdb_routes_is_long(vdb_route route)
+{
+    return route == VDB_ROUTE_BUILD_INDEX;
+}
+
 /* The next part of a path that stands at a '/'; steps over it. */
 static struct vdb_str take_part(const char **path)
 {
@@ -65,9 +70,8 @@ static bool match_path(const char *pattern, const char *path, struct vdb_match *
 
 void vdb_routes_find(const char *method, const char *path, struct vdb_match *out)
 {
-    bool get = false;
-    bool post = false;
-    bool delete = false;
+    static const char *const listed[] = {"GET", "POST", "PUT", "DELETE"};
+    bool has[sizeof listed / sizeof listed[0]] = {false};
     *out = (struct vdb_match){.route = VDB_ROUTE_NONE};
     const char *wanted = strcmp(method, "HEAD") == 0 ? "GET" : method;
     for (int i = 0; i < ROUTE_COUNT; i++) {
@@ -79,13 +83,16 @@ void vdb_routes_find(const char *method, const char *path, struct vdb_match *out
             *out = match;
             return;
         }
-        get = get || routes[i].method[0] == 'G';
-        post = post || routes[i].method[0] == 'P';
-        delete = delete || routes[i].method[0] == 'D';
+        for (size_t m = 0; m < sizeof listed / sizeof listed[0]; m++) {
+            has[m] = has[m] || strcmp(routes[i].method, listed[m]) == 0;
+        }
     }
-    if (get || post || delete) {
-        snprintf(out->allow, sizeof out->allow, "%s%s%s%s%s", get ? "GET, HEAD" : "", get && post ? ", " : "",
-                 post ? "POST" : "", (get || post) && delete ? ", " : "", delete ? "DELETE" : "");
+    size_t used = 0;
+    for (size_t m = 0; m < sizeof listed / sizeof listed[0]; m++) {
+        if (has[m]) {
+            used += (size_t)snprintf(out->allow + used, sizeof out->allow - used, "%s%s%s", used > 0 ? ", " : "",
+                                     listed[m], m == 0 ? ", HEAD" : "");
+        }
     }
 }
 

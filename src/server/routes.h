@@ -26,6 +26,8 @@
     X(SEARCH, "POST", "/v1/collections/{name}/search", true)                                                     \
     X(COUNT_ALL, "GET", "/v1/collections/{name}/count", false)                                                   \
     X(COUNT, "POST", "/v1/collections/{name}/count", true)                                                       \
+    X(SET_INDEX, "PUT", "/v1/collections/{name}/index", true)                                                    \
+    X(BUILD_INDEX, "POST", "/v1/collections/{name}/index/build", false)                                          \
     X(LIST_SNAPSHOTS, "GET", "/v1/collections/{name}/snapshots", false)                                          \
     X(CREATE_SNAPSHOT, "POST", "/v1/collections/{name}/snapshots", true)                                         \
     X(DELETE_SNAPSHOT, "DELETE", "/v1/collections/{name}/snapshots/{snapshot}", false)                           \
@@ -58,6 +60,8 @@ void vdb_routes_find(const char *method, const char *path, struct vdb_match *out
 const char *vdb_routes_method(vdb_route route); /* "" for NONE */
 const char *vdb_routes_path(vdb_route route);   /* the pattern; "other" for NONE */
 bool vdb_routes_has_body(vdb_route route);
+/* Whether its work may take minutes: it gets a thread of its own (http.c). */
+bool vdb_routes_is_long(vdb_route route);
 
 /* Decodes a part into out (capacity bytes and a NUL that is not counted); `what` names it in errors. A part that
  * is too long is VDB_INVALID: it cannot be the name of anything. */

@@ -23,14 +23,16 @@ STOP_TIMEOUT_S = 60
 
 
 class Server:
-    """vecdb-server on `data_dir`, on a free port and without a port for metrics unless told otherwise."""
+    """vecdb-server on `data_dir`, on a free port and without a port for metrics unless told otherwise; `words`
+    are further options."""
 
-    def __init__(self, data_dir: Path, port: int = 0, metrics_port: int = 0) -> None:
+    def __init__(self, data_dir: Path, port: int = 0, metrics_port: int = 0, words: tuple[str, ...] = ()) -> None:
         self.data_dir = data_dir
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self._wanted_port = port
         self._metrics_port = metrics_port
+        self._words = words
         self._log = data_dir.with_name(data_dir.name + ".log")
         self._log.touch()
 
@@ -43,7 +45,7 @@ class Server:
 
     def command(self) -> list[str]:
         ports = ["--port", str(self._wanted_port), "--metrics-port", str(self._metrics_port)]
-        return [str(SERVER), "--data", str(self.data_dir), *ports]
+        return [str(SERVER), "--data", str(self.data_dir), *ports, *self._words]
 
     def spawn(self) -> int:
         """Starts the process without waiting for it; returns where its output begins in the log."""

@@ -119,9 +119,10 @@ def test_collections(server: Server) -> None:
     assert created["element"] == "f32"
     assert set(created) == {"name", "dimension", "metric", "element", "index_config", "count", "last_seq", "memory_bytes",
                             "log_bytes", "segments", "segment_rows", "segment_dead", "segment_bytes",
-                            "segment_live_bytes", "compaction_debt_bytes", "checkpoint_seq"}
+                            "segment_live_bytes", "compaction_debt_bytes", "checkpoint_seq", "index"}
     default = ok(ask(server, "POST", "/v1/collections", {"name": "A.b-c_9", "dimension": 65536}), 201)
-    assert default["metric"] == "cosine" and default["index_config"] == {"type": "flat"}
+    assert default["metric"] == "cosine"
+    assert default["index_config"] == {"type": "hnsw"}  # a qgraph has at most 8,192 dimensions
     assert ok(ask(server, "GET", "/v1/collections/docs")) == created
     listed = ok(ask(server, "GET", "/v1/collections"))["collections"]
     assert [info["name"] for info in listed] == ["A.b-c_9", "docs"] and listed[1] == created
@@ -179,8 +180,8 @@ def test_search_and_count(docs: Server) -> None:
                    {"vector": encoded(3, 4), "k": 5, "filter": only, "with_vector": True, "with_metadata": False,
                     "vector_encoding": "base64", "explain": True}))
     assert found["results"] == [{"id": 1, "score": 5, "vector": encoded(0, 0)}]
-    assert set(found["explain"]) == {"plan", "rows", "rows_allowed", "distances_computed", "filter_us", "search_us",
-                                     "total_us"}
+    assert set(found["explain"]) == {"plan", "rows", "rows_indexed", "rows_allowed", "ef", "distances_computed",
+                                     "filter_us", "search_us", "total_us"}
     assert found["explain"]["rows_allowed"] == 1
     assert ok(ask(docs, "POST", "/v1/collections/docs/count", {"filter": only})) == {"count": 1}
     assert ok(ask(docs, "POST", "/v1/collections/docs/count", {})) == {"count": 2}
@@ -216,7 +217,7 @@ def test_process_routes(docs: Server) -> None:
     assert answer.status == 200 and answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     values = {}
     for line in answer.body.decode().splitlines():
-        assert line.startswith("# ") or re.fullmatch(r'[a-z_]+(\{([a-z]+="[^"]*",?)+\})? [0-9.e+-]+', line), line
+        assert line.startswith("# ") or re.fullmatch(r'[a-z_]+(\{([a-z]+="[^"]*",?)+\})? ([0-9.e+-]+|NaN)', line), line
         if not line.startswith("#"):
             name, _, value = line.rpartition(" ")
             assert name not in values, name
@@ -267,7 +268,7 @@ def test_chunked_body(docs: Server) -> None:
 def documented() -> dict[str, set[tuple[str, str]]]:
     """The routes that the page and the machine-readable form name."""
     page = (REPOSITORY / "docs" / "api.md").read_text()
-    found = {"docs/api.md": set(re.findall(r"^\| `(GET|POST|DELETE) (\S+)` \|", page, re.MULTILINE)),
+    found = {"docs/api.md": set(re.findall(r"^\| `(GET|POST|PUT|DELETE) (\S+)` \|", page, re.MULTILINE)),
              "proto/openapi.yaml": set()}
     path = ""
     for line in (REPOSITORY / "proto" / "openapi.yaml").read_text().splitlines():
@@ -280,7 +281,7 @@ def documented() -> dict[str, set[tuple[str, str]]]:
 
 def test_documented_routes_are_served(docs: Server) -> None:
     found = documented()
-    assert found["docs/api.md"] == found["proto/openapi.yaml"] and len(found["docs/api.md"]) == 19
+    assert found["docs/api.md"] == found["proto/openapi.yaml"] and len(found["docs/api.md"]) == 21
     assert ask(docs, "POST", "/v1/collections/docs/snapshots", {"name": "before"}).status == 201
     for method, path in sorted(found["docs/api.md"], key=lambda route: route[0] != "GET"):
         concrete = path.replace("{name}", "docs").replace("{id}", "1").replace("{snapshot}", "before")
@@ -384,7 +385,8 @@ BAD_BODIES = [
     (POINTS, b'{"points":[{"id":3,"vector":[1,2],"metadata":' + NESTED + b"}]}", 413, "limit", ["metadata"]),
     (POINTS, point(metadata={"a": "x" * (1 << 20)}), 413, "limit", ["points[1]", "metadata", "1048576"]),
     # 501
-    ("/v1/collections", {"name": "x", "dimension": 2, "index_config": {"type": "hnsw"}}, 501, "unsupported", ["hnsw"]),
+    ("/v1/collections", {"name": "x", "dimension": 2, "index_config": {"type": "qgraph", "compact": True}}, 501,
+     "unsupported", ["compact"]),
 ]
 
 

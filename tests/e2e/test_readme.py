@@ -70,8 +70,8 @@ def default_server(vecdb_server):
 
 def test_every_marked_block_is_run_here():
     text = README.read_text(encoding="utf-8")
-    assert sorted(blocks()) == ["curl", "embedded-c", "embedded-c-build", "python", "storage"]
-    assert text.count("<!-- test:") == 5, "a marked block is not followed by a fenced code block"
+    assert sorted(blocks()) == ["curl", "embedded-c", "embedded-c-build", "python", "python-index", "storage"]
+    assert text.count("<!-- test:") == 6, "a marked block is not followed by a fenced code block"
     assert text.count("<!-- expect:") == sum(len(expects) for _, expects in blocks().values())
 
 
@@ -104,9 +104,11 @@ def test_embedded_c(tmp_path):
 
 
 def test_python(default_server, tmp_path):
+    """The second block goes on where the first ends."""
     code, expects = blocks()["python"]
-    (tmp_path / "block.py").write_text(code, encoding="utf-8")
-    check(run([sys.executable, "block.py"], tmp_path), expects)
+    more, more_expects = blocks()["python-index"]
+    (tmp_path / "block.py").write_text(code + more, encoding="utf-8")
+    check(run([sys.executable, "block.py"], tmp_path), expects + more_expects)
 
 
 def test_curl(default_server, tmp_path):

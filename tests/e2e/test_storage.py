@@ -17,7 +17,8 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 VECDB = pathlib.Path(os.environ.get("VECDB_BIN_DIR", ROOT / "build" / "release")) / "vecdb"
 SNAPSHOT_VERBS = ["snapshot create", "snapshot list", "snapshot delete", "snapshot restore"]
-VERBS = ["init", "insert", "delete", "recover", "verify", "stats", "compact", "backup", "bench", *SNAPSHOT_VERBS]
+VERBS = ["init", "insert", "delete", "recover", "verify", "stats", "compact", "backup", "bench", "index", "search"]
+VERBS += SNAPSHOT_VERBS
 
 
 def storage(verb, *words):
@@ -94,7 +95,7 @@ def test_the_transcript(tmp_path):
     assert acknowledged <= points <= acknowledged + 100  # one batch may have been on its way
     assert number(out, "segments scanned") == 0
     assert number(out, "log entries replayed") == points // 100 <= number(out, "log entries found")
-    assert re.search(r"index consistency +ok: the flat index sees", out)
+    assert re.search(r"index consistency +ok: the qgraph index sees", out)
     assert "\nNo data loss: every acknowledged write is there.\n" in out
     assert "Every byte is what was written." in done("verify", "--path", path)
 

@@ -69,6 +69,27 @@ static void fuzz_search(const struct vdb_body *body, struct vdb_err *err)
     if (vdb_body_parse_search(body, &search, err) == VDB_OK) {
         must(search.request.k >= 1 && search.request.k <= VDB_LIMIT_K_MAX);
         check_vector(search.request.vector, body->dimension);
+        must(search.request.ef <= 65536 && (search.request.ef == 0 || search.request.target_recall == 0));
+        must(search.request.target_recall >= 0 && search.request.target_recall < 1);
+    }
+}
+
+static void check_index(const vecdb_index_config *config)
+{
+    must(config->type == NULL || strcmp(config->type, "flat") == 0 || strcmp(config->type, "hnsw") == 0 ||
+         strcmp(config->type, "qgraph") == 0);
+    must(config->m == 0 || (config->m >= 4 && config->m <= 256));
+    must(config->ef_construction <= 65536 && config->ef_search <= 65536 && config->compact <= 1);
+    must(config->code_bits <= 1024 && config->scan_below <= VDB_LIMIT_COLLECTION_POINTS_MAX);
+    must(config->target_recall >= 0 && config->target_recall < 1);
+}
+
+static void fuzz_index(const struct vdb_body *body, struct vdb_err *err)
+{
+    vecdb_index_config config;
+    if (vdb_body_parse_index(body, VECDB_L1, &config, err) == VDB_OK) {
+        check_index(&config);
+        must(config.type == NULL || strcmp(config.type, "qgraph") != 0);
     }
 }
 
@@ -78,6 +99,9 @@ static void fuzz_create(const struct vdb_body *body, struct vdb_err *err)
     if (vdb_body_parse_create(body, &config, err) == VDB_OK) {
         must(config.name != NULL && config.dimension >= 1 && config.dimension <= VDB_LIMIT_DIMENSION_MAX);
         must(config.metric >= VECDB_L2 && config.metric <= VECDB_L1);
+        if (config.index_config != NULL) {
+            check_index(config.index_config);
+        }
     }
 }
 
@@ -114,8 +138,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     struct vdb_body body = {(const char *)data + 1, bytes - 1, "docs", 1 + data[0] / 8 % 4, &arena};
     switch (data[0] % 8) {
     case 0:
-    case 1:
         fuzz_upsert(&body, &err);
+        break;
+    case 1:
+        fuzz_index(&body, &err);
         break;
     case 2:
         fuzz_ids(&body, &err, true);

@@ -62,8 +62,7 @@ static void make_base(struct base *base, bool texts, vdb_element element)
     struct vdb_err err = {0};
     uint8_t *buffer = malloc(40000);
     REQUIRE(buffer != NULL);
-    base->schema = (struct vdb_schema){
-        .name = "fuzz", .dimension = DIMENSION, .element = element, .index = "flat"};
+    base->schema = (struct vdb_schema){.name = "fuzz", .dimension = DIMENSION, .element = element};
     REQUIRE(vdb_segment_writer_create(env, "d", uuid, 1, &base->schema, &writer, &err) == VDB_OK);
     for (uint32_t i = 0; i < ROWS; i++) {
         char text[32];

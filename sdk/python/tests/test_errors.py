@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import socket
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -134,6 +135,23 @@ def test_timeout(fake):
         assert caught.value.maybe_sent is True
     release.set()
     assert len(fake.requests) == 1
+
+
+def test_a_build_is_waited_for(fake):
+    """Longer than the client's timeout, unless the call has one of its own."""
+
+    def slow(request):
+        time.sleep(0.5)
+        return 200, {"name": "docs", "dimension": 2, "metric": "l2"}
+
+    fake.answer = slow
+    with VecDBClient(fake.url, timeout=0.2) as client:
+        assert client.build_index("docs").name == "docs"
+        with pytest.raises(vecdb.ConnectionFailed, match=r"no answer within 0\.1 s") as caught:
+            client.build_index("docs", timeout=0.1)
+        assert caught.value.maybe_sent
+        with pytest.raises(ValueError, match="timeout: 0"):
+            client.build_index("docs", timeout=0)
 
 
 def test_a_closed_client_says_so(fake):
@@ -307,6 +325,20 @@ def test_bad_arrays(fake, client, arguments, kind, says):
         (lambda c: c.create_collection("x", 3, None), TypeError, "metric"),
         (lambda c: c.create_collection("x", 3, index_config=[]), TypeError, "index_config"),
         (lambda c: c.create_collection("x", 3, element=3), TypeError, "element"),
+        (lambda c: c.create_collection("x", 3, index=3), TypeError, "index: a dict"),
+        (lambda c: c.create_collection("x", 3, index={"m": {1}}), TypeError, "index_config: a set"),
+        (lambda c: c.create_collection("x", 3, index="flat", index_config={}), TypeError, "index_config"),
+        (lambda c: c.set_index("docs", None), TypeError, "index: a dict"),
+        (lambda c: c.set_index("docs", {"m": {1}}), TypeError, "index: a set"),
+        (lambda c: c.build_index(""), ValueError, "collection: empty"),
+        (lambda c: c.search("docs", [1.0], ef=0), ValueError, "ef: 0"),
+        (lambda c: c.search("docs", [1.0], ef=1.5), TypeError, "ef: a whole number"),
+        (lambda c: c.search("docs", [1.0], target_recall=1.5), ValueError, r"target_recall: 1\.5"),
+        (lambda c: c.search("docs", [1.0], target_recall=0), ValueError, "target_recall: 0"),
+        (lambda c: c.search("docs", [1.0], target_recall=math.nan), ValueError, "target_recall: nan"),
+        (lambda c: c.search("docs", [1.0], target_recall="0.9"), TypeError, "target_recall: a number"),
+        (lambda c: c.search("docs", [1.0], target_recall=True), TypeError, "target_recall: a number"),
+        (lambda c: c.search("docs", [1.0], target_recall=0.9, ef=7), TypeError, "exclude"),
         (lambda c: c.delete_collection(""), ValueError, "name: empty"),
     ],
 )

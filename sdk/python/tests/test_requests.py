@@ -8,7 +8,17 @@ import json
 import numpy as np
 import pytest
 import vecdb
-from vecdb import CollectionInfo, Explain, Point, SearchHit, ServerVersion, Snapshot, WriteResult, wire
+from vecdb import (
+    CollectionInfo,
+    Explain,
+    IndexStatus,
+    Point,
+    SearchHit,
+    ServerVersion,
+    Snapshot,
+    WriteResult,
+    wire,
+)
 
 INFO = {
     "name": "docs",
@@ -55,6 +65,39 @@ def test_create_collection_of_an_element(fake, client):
     assert fake.last.json == {"name": "docs", "dimension": 2, "metric": "l2", "element": "u8"}
     fake.answer = (201, INFO)  # of a server that knows no other
     assert client.create_collection("docs", 2, "l2").element == "f32"
+
+
+INDEX = {"rows": 20000, "rows_waiting": 5, "memory_bytes": 300, "file_bytes": 400, "ef_default": 48,
+         "building": 0.25, "builds": 2, "loads": 1, "build_failures": 0, "build_seconds": 1.5,
+         "shadow_queries": 7, "shadow_recall": 0.98, "news": 1}  # fmt: skip
+
+
+def test_create_collection_with_an_index(fake, client):
+    fake.answer = (201, {**INFO, "index": INDEX})
+    index = {"type": "hnsw", "m": np.int32(16), "target_recall": 0.95}
+    info = client.create_collection("docs", 2, "l2", index=index)
+    assert fake.last.json == {
+        "name": "docs", "dimension": 2, "metric": "l2",
+        "index_config": {"type": "hnsw", "m": 16, "target_recall": 0.95},
+    }  # fmt: skip
+    assert info.index == IndexStatus(20000, 5, 300, 400, 48, 0.25, 2, 1, 0, 1.5, 7, 0.98)
+    fake.answer = (201, {**INFO, "index": {**INDEX, "shadow_recall": None}})
+    assert client.create_collection("docs", 2, index="flat").index.shadow_recall is None
+    assert fake.last.json["index_config"] == {"type": "flat"}
+    fake.answer = (201, INFO)  # a server that knows of no graphs
+    assert client.create_collection("docs", 2).index == IndexStatus()
+
+
+def test_set_and_build_index(fake, client):
+    fake.answer = (200, {**INFO, "index_config": {"type": "hnsw", "ef_search": 99}, "index": INDEX})
+    info = client.set_index("docs", {"type": "hnsw", "ef_search": 99})
+    assert (fake.last.method, fake.last.path) == ("PUT", "/v1/collections/docs/index")
+    assert fake.last.json == {"type": "hnsw", "ef_search": 99}
+    assert info.index_config == {"type": "hnsw", "ef_search": 99} and info.index.rows == 20000
+    client.set_index("a/b", "qgraph")
+    assert (fake.last.path, fake.last.json) == ("/v1/collections/a%2Fb/index", {"type": "qgraph"})
+    assert client.build_index("docs").index.rows_waiting == 5
+    assert (fake.last.method, fake.last.path, fake.last.body) == ("POST", "/v1/collections/docs/index/build", b"")
 
 
 def test_collection_routes(fake, client):
@@ -234,6 +277,21 @@ def test_search(fake, client):
     assert floats(sent.pop("vector")).tolist() == [1, 2]
     assert sent == {"k": 5, "filter": condition, "with_vector": True, "with_metadata": True,
                     "vector_encoding": "base64", "explain": True}  # fmt: skip
+
+
+def test_search_in_graphs(fake, client):
+    explain = {"plan": "qgraph", "rows": 9, "rows_allowed": 9, "distances_computed": 4, "filter_us": 0.0,
+               "search_us": 1.5, "total_us": 2.5, "rows_indexed": 8, "ef": 64}  # fmt: skip
+    fake.answer = (200, {"results": [], "explain": explain})
+    result = client.search("docs", [1, 2], explain=True, ef=np.int64(64))
+    assert result.explain == Explain("qgraph", 9, 9, 4, 0.0, 1.5, 2.5, rows_indexed=8, ef=64)
+    assert fake.last.json["ef"] == 64 and not {"target_recall", "exact"} & set(fake.last.json)
+    client.search("docs", [1, 2], target_recall=np.float32(0.5))
+    assert fake.last.json["target_recall"] == 0.5 and not {"ef", "exact"} & set(fake.last.json)
+    client.search("docs", [1, 2], exact=True)
+    assert fake.last.json["exact"] is True and not {"ef", "target_recall"} & set(fake.last.json)
+    client.search("docs", [1, 2])
+    assert not {"ef", "target_recall", "exact"} & set(fake.last.json)
 
 
 SNAPSHOT = {"name": "before", "seq": 9, "created_us": 1700000000000000, "points": 3, "bytes": 4096}

@@ -291,6 +291,9 @@ static void test_later_formats(void **state)
         check_snapshot(state, name);
         snprintf(name, sizeof name, "format%d-elements", format);
         check_elements(state, name);
+        snprintf(name, sizeof name, "format%d-indexed", format);
+        check_golden(state, name, NULL);
+        check_snapshot(state, name);
     }
 }
 

@@ -313,6 +313,12 @@ static void test_local_service(void **state)
     assert_vecdb_ok(ops->get(service, "docs", &point.id, 1, &result, &err), &err);
     assert_int_equal(vecdb_result_count(result), 1);
     vecdb_result_free(result);
+    const vecdb_index_config index = {.type = "flat"};
+    const vecdb_build_options build = {.threads = 1};
+    assert_vecdb_ok(ops->set_index(service, "docs", &index, &err), &err);
+    assert_vecdb_ok(ops->build_index(service, "docs", &build, &err), &err);
+    assert_vecdb_ok(ops->get_collection(service, "docs", &info, &err), &err);
+    assert_string_equal(info.index, "flat");
     assert_vecdb_ok(ops->remove(service, "docs", &point.id, 1, &written, &err), &err);
     assert_vecdb_ok(ops->count(service, "docs", NULL, 0, &count, &err), &err);
     assert_int_equal(count, 0);

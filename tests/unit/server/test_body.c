@@ -12,6 +12,7 @@
 
 #include "base/base64.h"
 #include "base/limits.h"
+#include "index/hnsw.h"
 #include "server/body.h"
 
 struct fixture {
@@ -70,6 +71,7 @@ static void test_create(void **state)
     assert_int_equal(c.dimension, 256);
     assert_int_equal(c.metric, VECDB_COSINE);
     assert_null(c.index);
+    assert_null(c.index_config);
     assert_int_equal(create(f,
                             " {\"index_config\":{\"type\":\"flat\"},\"metric\":\"l1\",\"dimension\":65536,"
                             "\"n\\u0061me\":\"\\u0061b\"} ",
@@ -78,7 +80,9 @@ static void test_create(void **state)
     assert_string_equal(c.name, "ab");
     assert_int_equal(c.dimension, 65536);
     assert_int_equal(c.metric, VECDB_L1);
-    assert_string_equal(c.index, "flat");
+    assert_null(c.index);
+    assert_string_equal(c.index_config->type, "flat");
+    assert_true(c.index_config->m == 0 && c.index_config->target_recall == 0);
     static const struct {
         const char *name;
         vecdb_metric metric;
@@ -101,7 +105,7 @@ static void test_create(void **state)
         assert_int_equal(c.element, elements[i].element);
     }
     assert_int_equal(create(f, "{\"name\":\"a\",\"dimension\":1,\"index_config\":{}}", &c), VDB_OK);
-    assert_null(c.index);
+    assert_null(c.index_config->type);
 }
 
 static void test_create_refused(void **state)
@@ -136,7 +140,14 @@ static void test_create_refused(void **state)
          "body: unknown field \"dimention\"; known fields: name, dimension, metric, element, index_config"},
         {"{\"name\":\"a\\u0000b\",\"dimension\":1}", "name: holds a NUL byte"},
         {"{\"name\":\"a\",\"dimension\":1,\"index_config\":{\"typ\":\"flat\"}}",
-         "index_config: unknown field \"typ\"; known fields: type"},
+         "index_config: unknown field \"typ\"; known fields: type, m, ef_construction, ef_search, code_bits, "
+         "compact, scan_below, target_recall"},
+        {"{\"name\":\"a\",\"dimension\":1,\"index_config\":{\"type\":\"hnsw2\"}}",
+         "index_config.type: \"hnsw2\" is none of flat, hnsw, qgraph"},
+        {"{\"index_config\":{\"type\":\"qgraph\"},\"name\":\"a\",\"dimension\":1,\"metric\":\"l1\"}",
+         "index_config.type: \"qgraph\" does not go with the metric l1; flat and hnsw do"},
+        {"{\"name\":\"a\",\"dimension\":1,\"index_config\":{\"m\":0}}",
+         "index_config.m: 0 is out of range, 4 to 256"},
         {"{\"name\":\"a\",\"dimension\":1,\"index_config\":{\"type\":\"flat\",\"type\":\"flat\"}}",
          "index_config.type: given twice"},
     };
@@ -172,6 +183,92 @@ static void test_create_refused(void **state)
         }
         assert_has(f, "byte ");
     }
+}
+
+/* ---- Index ---- */
+
+static vdb_status index_of(struct fixture *fixture, const char *text, vecdb_metric metric,
+                           vecdb_index_config *out)
+{
+    struct vdb_body b = body(fixture, text, 0);
+    return vdb_body_parse_index(&b, metric, out, &fixture->err);
+}
+
+static void test_index(void **state)
+{
+    struct fixture *f = *state;
+    vecdb_index_config c;
+    assert_int_equal(index_of(f, "{}", VECDB_L1, &c), VDB_OK);
+    assert_null(c.type);
+    assert_true(c.m == 0 && c.ef_construction == 0 && c.ef_search == 0 && c.code_bits == 0 && c.compact == 0 &&
+                c.scan_below == 0 && c.target_recall == 0);
+    assert_int_equal(index_of(f,
+                              "{\"type\":\"h\\u006esw\",\"m\":256,\"ef_construction\":65536,\"ef_search\":1,"
+                              "\"code_bits\":1024,\"compact\":true,\"scan_below\":1073741824,"
+                              "\"target_recall\":0.999}",
+                              VECDB_L1, &c),
+                     VDB_OK);
+    assert_string_equal(c.type, "hnsw");
+    assert_true(c.m == 256 && c.ef_construction == 65536 && c.ef_search == 1 && c.code_bits == 1024 &&
+                c.compact == 1 && c.scan_below == 1u << 30 && c.target_recall == 0.999);
+    assert_int_equal(index_of(f,
+                              "{\"type\":\"qgraph\",\"m\":4,\"code_bits\":64,\"scan_below\":1,\"compact\":false}",
+                              VECDB_DOT, &c),
+                     VDB_OK);
+    assert_true(c.m == 4 && c.code_bits == 64 && c.scan_below == 1 && c.compact == 0);
+}
+
+/* Zero is the default in vecdb.h, and no value here: who writes it down means something. */
+static void test_index_refused(void **state)
+{
+    struct fixture *f = *state;
+    vecdb_index_config c;
+    static const struct {
+        const char *text;
+        const char *says;
+    } rows[] = {
+        {"{\"type\":\"\"}", "type: \"\" is none of flat, hnsw, qgraph"},
+        {"{\"type\":\"HNSW\"}", "type: \"HNSW\" is none of flat, hnsw, qgraph"},
+        {"{\"type\":\"qgraph\"}", "type: \"qgraph\" does not go with the metric l1; flat and hnsw do"},
+        {"{\"m\":0}", "m: 0 is out of range, 4 to 256"},
+        {"{\"m\":3}", "m: 3 is out of range, 4 to 256"},
+        {"{\"m\":257}", "m: 257 is out of range, 4 to 256"},
+        {"{\"ef_construction\":0}", "ef_construction: 0 is out of range, 1 to 65536"},
+        {"{\"ef_construction\":65537}", "ef_construction: 65537 is out of range, 1 to 65536"},
+        {"{\"ef_search\":0}", "ef_search: 0 is out of range, 1 to 65536"},
+        {"{\"ef_search\":4294967297}", "ef_search: 4294967297 is out of range, 1 to 65536"},
+        {"{\"code_bits\":0}", "code_bits: 0 is out of range, 64 to 1024"},
+        {"{\"code_bits\":1025}", "code_bits: 1025 is out of range, 64 to 1024"},
+        {"{\"scan_below\":0}", "scan_below: 0 is out of range, 1 to 1073741824"},
+        {"{\"target_recall\":0}", "target_recall: 0 is out of range, more than 0 and less than 1"},
+        {"{\"target_recall\":1}", "target_recall: 1 is out of range, more than 0 and less than 1"},
+        {"{\"target_recall\":-0.5}", "target_recall: -0.5 is out of range, more than 0 and less than 1"},
+        {"{\"m\":16,\"m\":16}", "m: given twice"},
+        {"{\"M\":16}", "body: unknown field \"M\"; known fields: type, m, ef_construction, ef_search, code_bits, "
+                       "compact, scan_below, target_recall"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        assert_int_equal(index_of(f, rows[i].text, VECDB_L1, &c), VDB_INVALID);
+        assert_says(f, rows[i].says);
+    }
+    static const char *const malformed[] = {"{\"m\":16.5}",        "{\"m\":\"16\"}",
+                                            "{\"m\":-16}",         "{\"compact\":1}",
+                                            "{\"type\":null}",     "{\"target_recall\":\"0.9\"}",
+                                            "{\"target_recall\":}"};
+    for (size_t i = 0; i < sizeof malformed / sizeof malformed[0]; i++) {
+        assert_int_equal(index_of(f, malformed[i], VECDB_L2, &c), VDB_INVALID);
+        assert_has(f, "byte ");
+    }
+}
+
+/* The ranges above are those of the kinds themselves. */
+static void test_index_limits(void **state)
+{
+    (void)state;
+    assert_int_equal(VDB_HNSW_M_MIN, 4);
+    assert_int_equal(VDB_HNSW_M_MAX, 256);
+    assert_int_equal(VDB_HNSW_EF_MAX, 65536);
+    assert_int_equal(VDB_LIMIT_COLLECTION_POINTS_MAX, 1073741824);
 }
 
 /* ---- Upsert ---- */
@@ -455,6 +552,13 @@ static void test_search(void **state)
     b = body(f, "{\"vector\":[1,2],\"filter\":null}", 2);
     assert_int_equal(vdb_body_parse_search(&b, &s, &f->err), VDB_OK);
     assert_null(s.request.filter);
+    assert_true(s.request.ef == 0 && s.request.target_recall == 0 && s.request.exact == 0);
+    b = body(f, "{\"vector\":[1,2],\"ef\":65536,\"exact\":true}", 2);
+    assert_int_equal(vdb_body_parse_search(&b, &s, &f->err), VDB_OK);
+    assert_true(s.request.ef == 65536 && s.request.target_recall == 0 && s.request.exact == 1);
+    b = body(f, "{\"exact\":false,\"target_recall\":1e-3,\"vector\":[1,2]}", 2);
+    assert_int_equal(vdb_body_parse_search(&b, &s, &f->err), VDB_OK);
+    assert_true(s.request.ef == 0 && s.request.target_recall == 0.001 && s.request.exact == 0);
     static const struct {
         const char *text;
         vdb_status status;
@@ -467,7 +571,15 @@ static void test_search(void **state)
         {"{\"vector\":[1,2],\"k\":4294967306}", VDB_LIMIT, "k: 4294967306 is out of range, 1 to 16384"},
         {"{\"vector\":[1,2],\"limit\":3}", VDB_INVALID,
          "body: unknown field \"limit\"; known fields: vector, k, filter, with_vector, with_metadata, "
-         "vector_encoding, explain, snapshot"},
+         "vector_encoding, explain, snapshot, ef, target_recall, exact"},
+        {"{\"vector\":[1,2],\"ef\":0}", VDB_INVALID, "ef: 0 is out of range, 1 to 65536"},
+        {"{\"vector\":[1,2],\"ef\":65537}", VDB_INVALID, "ef: 65537 is out of range, 1 to 65536"},
+        {"{\"vector\":[1,2],\"target_recall\":1.5}", VDB_INVALID,
+         "target_recall: 1.5 is out of range, more than 0 and less than 1"},
+        {"{\"vector\":[1,2],\"target_recall\":0.0}", VDB_INVALID,
+         "target_recall: 0 is out of range, more than 0 and less than 1"},
+        {"{\"vector\":[1,2],\"target_recall\":0.5,\"ef\":7}", VDB_INVALID,
+         "ef: 7, and target_recall: 0.5; one of the two may be given"},
         {"{\"vector\":[1,2],\"k\":1,\"k\":2}", VDB_INVALID, "k: given twice"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -539,6 +651,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_create, setup, teardown),
         cmocka_unit_test_setup_teardown(test_create_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_index, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_index_refused, setup, teardown),
+        cmocka_unit_test(test_index_limits),
         cmocka_unit_test_setup_teardown(test_upsert, setup, teardown),
         cmocka_unit_test_setup_teardown(test_upsert_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_upsert_limits, setup, teardown),

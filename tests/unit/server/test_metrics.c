@@ -38,6 +38,17 @@ static const char *const io_lines[] = {
     "vecdb_space_amplification 2.000000",
     "vecdb_recovery_seconds 0.250000",
     "vecdb_log_bytes 77",
+    "vecdb_index_rows 11",
+    "vecdb_index_waiting_rows 12",
+    "vecdb_index_memory_bytes 13",
+    "vecdb_index_file_bytes 14",
+    "# TYPE vecdb_index_builds_total counter",
+    "vecdb_index_builds_total 15",
+    "vecdb_index_build_failures_total 16",
+    "vecdb_index_build_seconds_total 1.500000",
+    "vecdb_shadow_queries_total 17",
+    "# TYPE vecdb_shadow_recall gauge",
+    "vecdb_shadow_recall 0.984375",
     "vecdb_ready 0",
 };
 
@@ -69,7 +80,16 @@ static void test_text(void **state)
                                .segment_bytes = 100,
                                .segment_live_bytes = 50,
                                .recovery_ns = 250000000,
-                               .log_bytes = 77};
+                               .log_bytes = 77,
+                               .index_rows = 11,
+                               .index_rows_waiting = 12,
+                               .index_memory_bytes = 13,
+                               .index_file_bytes = 14,
+                               .index_builds = 15,
+                               .index_build_failures = 16,
+                               .index_build_ns = 1500000000,
+                               .shadow_queries = 17,
+                               .shadow_recall = 0.984375};
     static vecdb_io_stats io;
     io = (vecdb_io_stats){.reads = 1,
                           .read_bytes = 2,

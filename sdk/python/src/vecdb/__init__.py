@@ -20,7 +20,17 @@ from .errors import (
     Unavailable,
     VecDBError,
 )
-from .results import CollectionInfo, Explain, Point, SearchHit, SearchResult, ServerVersion, Snapshot, WriteResult
+from .results import (
+    CollectionInfo,
+    Explain,
+    IndexStatus,
+    Point,
+    SearchHit,
+    SearchResult,
+    ServerVersion,
+    Snapshot,
+    WriteResult,
+)
 
 __version__ = "0.2.0"
 
@@ -29,6 +39,7 @@ __all__ = [
     "CollectionInfo",
     "ConnectionFailed",
     "Explain",
+    "IndexStatus",
     "InvalidArgument",
     "LimitExceeded",
     "NotFound",

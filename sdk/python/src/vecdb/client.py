@@ -61,20 +61,32 @@ class VecDBClient:
         metric: str = "cosine",
         index_config: Mapping[str, Any] | None = None,
         element: str | None = None,
+        *,
+        index: Mapping[str, Any] | str | None = None,
     ) -> CollectionInfo:
         """Creates a collection; it is on disk when this returns. metric: "l2", "cosine", "dot" or "l1".
 
-        element: what is kept of each number of a vector: "f32" (the server's default), "f16" (half the size; -65504 to
-        65504, rounded to the nearest when a point comes in), "u8" or "i8" (a quarter; whole numbers of 0 to 255 or -128
-        to 127, anything else is refused). Vectors are float32 in requests and answers all the same, and a search's
-        vector is never rounded.
+        index: how searches find neighbours, as in {"type": "hnsw", "m": 16, "ef_construction": 200}, or just
+        "hnsw". Types: "qgraph" (the default, but for l1: fast and approximate), "hnsw" (approximate, all metrics)
+        and "flat" (exact). Further members: target_recall (0.98 unless given) or ef_search of searches that name
+        neither, scan_below (memory and segments of fewer rows, 4,096 unless given, are scanned exactly, so small
+        collections are), code_bits. index_config is its other name.
+
+        element: what is kept of each number of a vector: "f32" (the server's default), "f16" (half the size;
+        -65504 to 65504, rounded to the nearest when a point comes in), "u8" or "i8" (a quarter; whole numbers
+        of 0 to 255 or -128 to 127, anything else is refused). Vectors are float32 in requests and answers all
+        the same, and a search's vector is never rounded.
         """
         body: dict[str, Any] = {
             "name": _text("name", name),
             "dimension": _count("dimension", dimension),
             "metric": _text("metric", metric),
         }
-        if index_config is not None:
+        if index is not None and index_config is not None:
+            raise TypeError("create_collection: index and index_config are the same; give one of them")
+        if index is not None:
+            body["index_config"] = _index("index", index)
+        elif index_config is not None:
             body["index_config"] = _mapping("index_config", index_config)
         if element is not None:
             body["element"] = _text("element", element)
@@ -90,6 +102,23 @@ class VecDBClient:
     def delete_collection(self, name: str) -> None:
         """Removes a collection with all its points; NotFound when it is not there."""
         self._transport.request("DELETE", _path("name", name), read=False)
+
+    def set_index(self, collection: str, index: Mapping[str, Any] | str) -> CollectionInfo:
+        """Replaces the index's configuration (see create_collection; without "type" the type stays). It is on
+        disk when this returns; what the change makes due is built in the background, while searches and writes
+        go on."""
+        body = wire.encode_json("index", _index("index", index))
+        return wire.decode_info(self._exchange("PUT", _path("collection", collection) + "/index", body))
+
+    def build_index(self, collection: str, *, timeout: float | None = None) -> CollectionInfo:
+        """Waits until all graphs that are due are built, which the server does in the background anyway. It can
+        take minutes: `timeout` is how many seconds to wait for the answer, None for as long as it takes. A wait
+        that ends early (ConnectionFailed) ends no build."""
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout: {timeout} seconds; it must be more than 0")
+        path = _path("collection", collection) + "/index/build"
+        answer = self._transport.request("POST", path, read=False, answer_within=timeout)
+        return wire.decode_info(wire.decode_json(answer))
 
     # ---- Points -------------------------------------------------------------------------------------------
 
@@ -181,9 +210,18 @@ class VecDBClient:
         with_metadata: bool = True,
         explain: bool = False,
         snapshot: str | None = None,
+        *,
+        ef: int | None = None,
+        target_recall: float | None = None,
+        exact: bool = False,
     ) -> SearchResult:
-        """The `limit` nearest points that pass the filter, nearest first, all from one consistent view: the present
-        one, or that of `snapshot`."""
+        """The `limit` nearest points that pass the filter, nearest first, all from one consistent view: the
+        present one, or that of `snapshot`.
+
+        Where graphs answer (see create_collection), most of the nearest are found; every score is exact. Say how
+        many either by `target_recall`, a share such as 0.95, or by `ef`, the width of the search in candidates;
+        neither: as the collection's index says. exact=True measures every point.
+        """
         body: dict[str, Any] = {
             "vector": wire.encode_vector(wire.check_floats("vector", vector, 1)),
             "k": _count("limit", limit),
@@ -192,6 +230,7 @@ class VecDBClient:
             "vector_encoding": "base64",
             "explain": bool(explain),
             **_at(snapshot),
+            **_effort(ef, target_recall, exact),
         }
         if filter is not None:
             body["filter"] = _mapping("filter", filter)
@@ -238,6 +277,9 @@ class VecDBClient:
     def _post(self, path: str, body: bytes, *, read: bool) -> dict[str, Any]:
         return wire.decode_json(self._transport.request("POST", path, body, read=read))
 
+    def _exchange(self, method: str, path: str, body: bytes) -> dict[str, Any]:
+        return wire.decode_json(self._transport.request(method, path, body, read=False))
+
     def _write(self, path: str, bodies: Iterable[tuple[int, bytes]], changed_name: str) -> WriteResult:
         seq = changed = requests = written = 0
         try:
@@ -280,6 +322,29 @@ def _mapping(name: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError(f"{name}: a dict is expected, not {type(value).__name__}")
     return value
+
+
+def _index(name: str, value: Any) -> Mapping[str, Any]:
+    return {"type": value} if isinstance(value, str) else _mapping(name, value)
+
+
+def _effort(ef: Any, target_recall: Any, exact: Any) -> dict[str, Any]:
+    """How far a search in graphs goes: what was asked for."""
+    asked: dict[str, Any] = {}
+    if ef is not None and target_recall is not None:
+        raise TypeError("search: ef and target_recall exclude each other")
+    if ef is not None:
+        asked["ef"] = _count("ef", ef)
+    if target_recall is not None:
+        if isinstance(target_recall, bool) or not hasattr(target_recall, "__float__"):
+            raise TypeError(f"target_recall: a number is expected, not {type(target_recall).__name__}")
+        share = float(target_recall)
+        if not 0 < share < 1:
+            raise ValueError(f"target_recall: {share}; more than 0 and less than 1 is needed")
+        asked["target_recall"] = share
+    if exact:
+        asked["exact"] = True
+    return asked
 
 
 def _at(snapshot: Any) -> dict[str, str]:

@@ -15,6 +15,24 @@ Vector = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class IndexStatus:
+    """What graphs a collection has. Rows are versions of points; those in no graph are scanned."""
+
+    rows: int = 0  # in graphs
+    rows_waiting: int = 0  # whose graph is due and not built yet
+    memory_bytes: int = 0  # of graphs, beyond the rows
+    file_bytes: int = 0
+    ef_default: int = 0  # width of a search that names neither ef nor target_recall; 0: no graph yet
+    building: float = 0.0  # how far the build under way is; 0: none is
+    builds: int = 0  # this and what follows: since the server started
+    loads: int = 0  # graphs read from disk instead
+    build_failures: int = 0
+    build_seconds: float = 0.0
+    shadow_queries: int = 0  # searches that were measured a second time, exactly
+    shadow_recall: float | None = None  # their share of the true nearest; None before the first
+
+
+@dataclass(frozen=True)
 class CollectionInfo:
     name: str
     dimension: int
@@ -32,6 +50,7 @@ class CollectionInfo:
     segment_live_bytes: int = 0  # the share of live rows: segment_bytes / this is the space amplification
     compaction_debt_bytes: int = 0  # that compactions would read now until they have nothing to do
     element: str = "f32"  # what is kept of each number of a vector
+    index: IndexStatus = IndexStatus()
 
 
 @dataclass(frozen=True)
@@ -103,6 +122,8 @@ class Explain:
     filter_us: float
     search_us: float
     total_us: float
+    rows_indexed: int = 0  # of rows: those that graphs answered for; all others were scanned
+    ef: int = 0  # the widest that a graph was searched with; 0: none was
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,13 @@ DEFAULT_PORT = 6334
 RETRY_WAITS_S = (0.05, 0.2)
 
 
+class Unset:
+    """The type of UNSET, which is an argument's default where None means something."""
+
+
+UNSET = Unset()
+
+
 def parse_address(address: str) -> tuple[str, str, int, str]:
     """An address ("localhost:6334", or a URL) as (scheme, host, port, path prefix); a bare host has port 6334."""
     if not isinstance(address, str):
@@ -68,25 +75,43 @@ class Transport:
         self._closed = True
         self._pool.close()
 
-    def request(self, method: str, path: str, body: bytes | None = None, *, read: bool) -> bytes:
-        """The body of a successful answer. `read`: the request changes nothing, so it may be tried again."""
-        status, answer = self.exchange(method, path, body, read=read)
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        read: bool,
+        answer_within: float | None | Unset = UNSET,
+    ) -> bytes:
+        """The body of a successful answer. `read`: the request changes nothing, so it may be tried again.
+        `answer_within`: seconds, instead of the client's own; None: without end."""
+        status, answer = self.exchange(method, path, body, read=read, answer_within=answer_within)
         if not 200 <= status < 300:
             raise from_answer(status, answer)
         return answer
 
-    def exchange(self, method: str, path: str, body: bytes | None = None, *, read: bool) -> tuple[int, bytes]:
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        read: bool,
+        answer_within: float | None | Unset = UNSET,
+    ) -> tuple[int, bytes]:
         """Status and body of whatever answer comes."""
+        seconds = self._timeout if isinstance(answer_within, Unset) else answer_within
         for wait in RETRY_WAITS_S if read else ():
             try:
-                return self._once(method, path, body)
+                return self._once(method, path, body, seconds)
             except ConnectionFailed as error:
                 if error.maybe_sent or self._closed:
                     raise
                 time.sleep(wait)
-        return self._once(method, path, body)
+        return self._once(method, path, body, seconds)
 
-    def _once(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+    def _once(self, method: str, path: str, body: bytes | None, seconds: float | None) -> tuple[int, bytes]:
         if self._closed:
             raise ConnectionFailed("the client is closed", maybe_sent=False)
         headers: dict[str, Any] = {"Accept": "application/json"}
@@ -99,6 +124,7 @@ class Transport:
                 body=body,
                 headers=headers,
                 redirect=False,
+                timeout=urllib3.Timeout(connect=self._timeout, read=seconds),
                 pool_timeout=math.ceil(self._timeout),
             )
             return answer.status, answer.data
@@ -106,7 +132,7 @@ class Transport:
             raise ConnectionFailed(f"{self.url}: {_reason(error)}", maybe_sent=False) from error
         except ReadTimeoutError as error:
             raise ConnectionFailed(
-                f"{self.url}: no answer within {self._timeout:g} s", maybe_sent=True
+                f"{self.url}: no answer within {seconds or 0:g} s", maybe_sent=True
             ) from error
         except (HTTPError, OSError) as error:
             raise ConnectionFailed(f"{self.url}: {_reason(error)}", maybe_sent=True) from error

@@ -16,7 +16,17 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import ServerError
-from .results import CollectionInfo, Explain, Point, PointId, SearchHit, SearchResult, Snapshot, Vector
+from .results import (
+    CollectionInfo,
+    Explain,
+    IndexStatus,
+    Point,
+    PointId,
+    SearchHit,
+    SearchResult,
+    Snapshot,
+    Vector,
+)
 
 POINTS_PER_REQUEST = 10_000  # the server's limit for one batch
 BYTES_PER_REQUEST = 32 << 20  # half of the server's limit for a body
@@ -219,6 +229,27 @@ def decode_list(answer: Mapping[str, Any], name: str, decode: Callable[[Mapping[
     return [decode(item) for item in items]
 
 
+def decode_index_status(answer: Any) -> IndexStatus:
+    """Of a server that knows of no graphs: all zero."""
+    if not isinstance(answer, dict):
+        return IndexStatus()
+    recall = answer.get("shadow_recall")
+    return IndexStatus(
+        rows=int(answer.get("rows", 0)),
+        rows_waiting=int(answer.get("rows_waiting", 0)),
+        memory_bytes=int(answer.get("memory_bytes", 0)),
+        file_bytes=int(answer.get("file_bytes", 0)),
+        ef_default=int(answer.get("ef_default", 0)),
+        building=float(answer.get("building", 0.0)),
+        builds=int(answer.get("builds", 0)),
+        loads=int(answer.get("loads", 0)),
+        build_failures=int(answer.get("build_failures", 0)),
+        build_seconds=float(answer.get("build_seconds", 0.0)),
+        shadow_queries=int(answer.get("shadow_queries", 0)),
+        shadow_recall=None if recall is None else float(recall),
+    )
+
+
 def decode_info(answer: Mapping[str, Any]) -> CollectionInfo:
     return CollectionInfo(
         name=answer_field(answer, "name"),
@@ -237,6 +268,7 @@ def decode_info(answer: Mapping[str, Any]) -> CollectionInfo:
         segment_live_bytes=answer.get("segment_live_bytes", 0),
         compaction_debt_bytes=answer.get("compaction_debt_bytes", 0),
         element=answer.get("element", "f32"),
+        index=decode_index_status(answer.get("index")),
     )
 
 
@@ -277,6 +309,8 @@ def decode_explain(answer: Any) -> Explain | None:
         filter_us=float(answer.get("filter_us", 0.0)),
         search_us=float(answer.get("search_us", 0.0)),
         total_us=float(answer.get("total_us", 0.0)),
+        rows_indexed=int(answer.get("rows_indexed", 0)),
+        ef=int(answer.get("ef", 0)),
     )
 
 

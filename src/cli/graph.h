@@ -50,6 +50,7 @@ struct vdb_graph_options {
     unsigned inside; /* graph_kind.c */
     uint64_t refinements;
     uint64_t code_bits;
+    bool compact;
     uint64_t k;
     uint64_t ef;
     uint64_t row;
@@ -159,6 +160,11 @@ vdb_status vdb_graph_file_fits(const struct vdb_graph_file *head, const char *da
                                const struct vdb_rows *rows, uint64_t stamp, struct vdb_err *err) VDB_MUST_CHECK;
 
 /* ---- graph_run.c ---- */
+
+/* --index, --k and --dataset of verbs that open an index. */
+struct vdb_args_option vdb_graph_option_index(struct vdb_graph_options *options);
+struct vdb_args_option vdb_graph_option_k(struct vdb_graph_options *options);
+struct vdb_args_option vdb_graph_option_dataset(struct vdb_graph_options *options);
 
 /* An index with all that searches need. Zero-initialise; released by vdb_graph_run_close. */
 struct vdb_graph_open {

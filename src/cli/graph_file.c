@@ -20,6 +20,7 @@
 #include "graph.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -115,6 +116,39 @@ static vdb_status make_absolute(const char *path, char out[VDB_LIMIT_PATH_BYTES_
     return VDB_OK;
 }
 
+/* ---- Being stopped while writing ---- */
+
+static const int stops[] = {SIGINT, SIGTERM, SIGHUP};
+enum { STOPS = sizeof stops / sizeof stops[0] };
+
+static char unfinished[VDB_LIMIT_PATH_BYTES_MAX + 8]; /* what a signal's handler removes */
+
+static void remove_unfinished(int number)
+{
+    (void)unlink(unfinished); /* safe in a handler, as is raise */
+    (void)raise(number);      /* to which the action is the default again: SA_RESETHAND */
+}
+
+/* Signals that were ignored stay so. */
+static void guard(const char *path, struct sigaction before[STOPS])
+{
+    struct sigaction action = {.sa_handler = remove_unfinished, .sa_flags = (int)SA_RESETHAND};
+    (void)sigemptyset(&action.sa_mask);
+    snprintf(unfinished, sizeof unfinished, "%s", path);
+    for (size_t i = 0; i < STOPS; i++) {
+        if (sigaction(stops[i], NULL, &before[i]) == 0 && before[i].sa_handler != SIG_IGN) {
+            (void)sigaction(stops[i], &action, NULL);
+        }
+    }
+}
+
+static void unguard(const struct sigaction before[STOPS])
+{
+    for (size_t i = 0; i < STOPS; i++) {
+        (void)sigaction(stops[i], &before[i], NULL);
+    }
+}
+
 vdb_status vdb_graph_file_save(const char *path, const struct vdb_graph_kind *kind, const char *dataset,
                                struct vdb_graph_file *head, void *index, const struct vdb_rows *rows,
                                uint64_t *bytes, struct vdb_err *err)
@@ -125,10 +159,13 @@ vdb_status vdb_graph_file_save(const char *path, const struct vdb_graph_kind *ki
     snprintf(head->kind, sizeof head->kind, "%s", kind->name);
     VDB_TRY(make_absolute(dataset, head->dataset, err));
     snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    struct sigaction before[STOPS];
+    guard(temporary, before);
     vdb_status status = write_file(temporary, kind, head, index, rows, bytes, err);
     if (status == VDB_OK) {
         status = env->ops->rename(env, temporary, path, err);
     }
+    unguard(before);
     if (status != VDB_OK) {
         struct vdb_err ignored;
         if (env->ops->unlink(env, temporary, &ignored) != VDB_OK) {

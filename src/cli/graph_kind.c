@@ -18,8 +18,8 @@ _Static_assert(VDB_METRIC_L2 == 0 && VDB_METRIC_COSINE == 1 && VDB_METRIC_DOT ==
 
 /* ---- HNSW ---- */
 
-static const char *const inside_names[] = {"none", "same", "f16", "bf16", NULL};
-enum { INSIDE_NONE, INSIDE_SAME, INSIDE_F16, INSIDE_BF16 };
+static const char *const inside_names[] = {"none", "same", "f16", "bf16", "u8", NULL};
+enum { INSIDE_NONE, INSIDE_SAME, INSIDE_F16, INSIDE_BF16, INSIDE_U8 };
 
 static size_t describe_hnsw(struct vdb_graph_options *options, struct vdb_args_option *table)
 {
@@ -52,7 +52,7 @@ static size_t describe_hnsw(struct vdb_graph_options *options, struct vdb_args_o
         .kind = VDB_ARGS_CHOICE,
         .out = &options->inside,
         .value_name = "TYPE",
-        .help = "copy of the vectors in the graph: none (default), same, f16, bf16",
+        .help = "copy of the vectors in the graph: none (default), same, f16, bf16, u8 (8-bit codes)",
         .choices = inside_names};
     table[i++] = (struct vdb_args_option){.name = "--bits",
                                           .kind = VDB_ARGS_NUMBER,
@@ -76,6 +76,7 @@ static struct vdb_hnsw_params hnsw_params(const struct vdb_graph_options *option
     params.vectors_inside = options->inside != INSIDE_NONE;
     params.inside_as = options->inside == INSIDE_F16    ? VDB_ELEMENT_F16
                        : options->inside == INSIDE_BF16 ? VDB_ELEMENT_BF16
+                       : options->inside == INSIDE_U8   ? VDB_ELEMENT_U8
                                                         : VDB_ELEMENT_F32;
     return params;
 }
@@ -223,6 +224,10 @@ static size_t describe_qgraph(struct vdb_graph_options *options, struct vdb_args
         .value_name = "NUMBER",
         .help = "of a neighbour's code: a multiple of 64 up to 1,024; 0 (default): chosen by the data",
         .max = VDB_QGRAPH_BITS_MAX};
+    table[i++] = (struct vdb_args_option){.name = "--compact",
+                                          .kind = VDB_ARGS_FLAG,
+                                          .out = &options->compact,
+                                          .help = "no codes: a third of the memory, slower searches"};
     return i;
 }
 
@@ -231,6 +236,7 @@ static struct vdb_qgraph_params qgraph_params(const struct vdb_graph_options *op
     struct vdb_qgraph_params params = vdb_qgraph_params_default();
     params.seed = options->seed;
     params.code_bits = (uint32_t)options->code_bits;
+    params.compact = options->compact;
     if (options->ef_construction > 0) {
         params.ef_construction = (uint32_t)options->ef_construction;
     }
@@ -293,7 +299,9 @@ static vdb_status search_qgraph(const void *index, const struct vdb_rows *rows, 
         *trace = (struct vdb_graph_trace){.expanded = counters.distances_computed - again,
                                           .visited = counters.distances_computed - again,
                                           .distances = counters.distances_computed};
-        trace->estimates = trace->expanded * VDB_QGRAPH_DEGREE;
+        struct vdb_qgraph_info info;
+        vdb_qgraph_get_info(index, &info);
+        trace->estimates = info.compact ? 0 : trace->expanded * VDB_QGRAPH_DEGREE;
     }
     return VDB_OK;
 }
@@ -315,7 +323,7 @@ static vdb_status shape_qgraph(void *index, const struct vdb_rows *rows, struct 
         .graph_bytes = info.memory_bytes - inside,
         .copy_bytes = inside,
         .holds_rows = exact,
-        .facts = {{"Links of a block", "degree", VDB_QGRAPH_DEGREE, 0},
+        .facts = {{"Links of a block", "degree", info.degree, 0},
                   {"Bits of a code", "code_bits", info.code_bits, 0},
                   {"Bytes of a block", "block_bytes", info.block_bytes, 0},
                   {"Variance in codes", "explained", info.explained, 3},
@@ -329,7 +337,8 @@ const struct vdb_graph_kind vdb_graph_kind_qgraph = {
     .name = "qgraph",
     .about =
         "Builds the quantised graph over all vectors of a file and writes it to an index file: one layer, 32\n"
-        "links a node with a code for each, and the node's own vector in 8 bits. l2, cosine and dot.\n",
+        "links a node with a code for each, and the node's own vector in 8 bits. l2, cosine and dot.\n"
+        "--compact leaves the codes out.\n",
     .examples = "  vecdb qgraph build --dataset base.npy --out base.idx\n"
                 "  vecdb qgraph search --index base.idx --query queries.npy --row 0 --k 10 --ef 50\n"
                 "  vecdb qgraph sweep --index base.idx --queries queries.npy --plot sweep.svg\n",

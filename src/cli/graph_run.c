@@ -22,6 +22,38 @@ enum { FEW_QUERIES = 100, FEW_PASSES = 5, SLICE_ROWS = 1 << 16 };
 /* A bound of the kernels' rounding in f32, brought to what sums in double leave. */
 static const double DOUBLE_OF_FLOAT = 1.0 / (1 << 24);
 
+/* ---- Options of whoever opens an index ---- */
+
+struct vdb_args_option vdb_graph_option_index(struct vdb_graph_options *options)
+{
+    return (struct vdb_args_option){.name = "--index",
+                                    .kind = VDB_ARGS_TEXT,
+                                    .out = &options->index,
+                                    .value_name = "FILE",
+                                    .help = "the index file",
+                                    .required = true};
+}
+
+struct vdb_args_option vdb_graph_option_k(struct vdb_graph_options *options)
+{
+    return (struct vdb_args_option){.name = "--k",
+                                    .kind = VDB_ARGS_NUMBER,
+                                    .out = &options->k,
+                                    .value_name = "NUMBER",
+                                    .help = "how many nearest vectors, 1 to 16,384 (default 10)",
+                                    .min = 1,
+                                    .max = VDB_LIMIT_K_MAX};
+}
+
+struct vdb_args_option vdb_graph_option_dataset(struct vdb_graph_options *options)
+{
+    return (struct vdb_args_option){.name = "--dataset",
+                                    .kind = VDB_ARGS_TEXT,
+                                    .out = &options->dataset,
+                                    .value_name = "FILE",
+                                    .help = "where the index's dataset is, if it has moved"};
+}
+
 /* ---- Opening ---- */
 
 static vdb_status load_dataset(const struct vdb_graph_options *options, struct vdb_graph_open *open,

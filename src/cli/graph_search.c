@@ -11,12 +11,7 @@ enum { STEPS_SHOWN_MAX = 12 }; /* of one layer, in the table */
 static size_t describe_search(struct vdb_graph_options *options, struct vdb_args_option *table)
 {
     size_t i = 0;
-    table[i++] = (struct vdb_args_option){.name = "--index",
-                                          .kind = VDB_ARGS_TEXT,
-                                          .out = &options->index,
-                                          .value_name = "FILE",
-                                          .help = "the index file",
-                                          .required = true};
+    table[i++] = vdb_graph_option_index(options);
     options->query_option = "--query";
     table[i++] = (struct vdb_args_option){.name = "--query",
                                           .kind = VDB_ARGS_TEXT,
@@ -31,13 +26,7 @@ static size_t describe_search(struct vdb_graph_options *options, struct vdb_args
                                           .help = "only this row of the query file, counted from 0",
                                           .max = VDB_LIMIT_COLLECTION_POINTS_MAX - 1,
                                           .given = &options->row_given};
-    table[i++] = (struct vdb_args_option){.name = "--k",
-                                          .kind = VDB_ARGS_NUMBER,
-                                          .out = &options->k,
-                                          .value_name = "NUMBER",
-                                          .help = "how many nearest vectors, 1 to 16,384 (default 10)",
-                                          .min = 1,
-                                          .max = VDB_LIMIT_K_MAX};
+    table[i++] = vdb_graph_option_k(options);
     table[i++] = (struct vdb_args_option){.name = "--ef",
                                           .kind = VDB_ARGS_NUMBER,
                                           .out = &options->ef,
@@ -45,11 +34,7 @@ static size_t describe_search(struct vdb_graph_options *options, struct vdb_args
                                           .help = "width of the search (default 50); less than k counts as k",
                                           .min = 1,
                                           .max = options->kind->ef_max};
-    table[i++] = (struct vdb_args_option){.name = "--dataset",
-                                          .kind = VDB_ARGS_TEXT,
-                                          .out = &options->dataset,
-                                          .value_name = "FILE",
-                                          .help = "where the index's dataset is, if it has moved"};
+    table[i++] = vdb_graph_option_dataset(options);
     table[i++] = (struct vdb_args_option){.name = "--no-recall",
                                           .kind = VDB_ARGS_FLAG,
                                           .out = &options->no_recall,

@@ -19,12 +19,7 @@ static const char ef_list_default[] = "10,15,20,30,40,60,80,120,160,240,320,480,
 static size_t describe_sweep(struct vdb_graph_options *options, struct vdb_args_option *table)
 {
     size_t i = 0;
-    table[i++] = (struct vdb_args_option){.name = "--index",
-                                          .kind = VDB_ARGS_TEXT,
-                                          .out = &options->index,
-                                          .value_name = "FILE",
-                                          .help = "the index file",
-                                          .required = true};
+    table[i++] = vdb_graph_option_index(options);
     options->query_option = "--queries";
     table[i++] = (struct vdb_args_option){.name = "--queries",
                                           .kind = VDB_ARGS_TEXT,
@@ -38,23 +33,13 @@ static size_t describe_sweep(struct vdb_graph_options *options, struct vdb_args_
         .out = &options->truth,
         .value_name = "FILE",
         .help = "ids of the nearest (.npy i32, .ivecs); default: an exact scan"};
-    table[i++] = (struct vdb_args_option){.name = "--k",
-                                          .kind = VDB_ARGS_NUMBER,
-                                          .out = &options->k,
-                                          .value_name = "NUMBER",
-                                          .help = "how many nearest vectors, 1 to 16,384 (default 10)",
-                                          .min = 1,
-                                          .max = VDB_LIMIT_K_MAX};
+    table[i++] = vdb_graph_option_k(options);
     table[i++] = (struct vdb_args_option){.name = "--ef",
                                           .kind = VDB_ARGS_TEXT,
                                           .out = &options->ef_list,
                                           .value_name = "LIST",
                                           .help = "widths, ascending (default 10,15,20,30,40,60,80,120,... 640)"};
-    table[i++] = (struct vdb_args_option){.name = "--dataset",
-                                          .kind = VDB_ARGS_TEXT,
-                                          .out = &options->dataset,
-                                          .value_name = "FILE",
-                                          .help = "where the index's dataset is, if it has moved"};
+    table[i++] = vdb_graph_option_dataset(options);
     table[i++] = (struct vdb_args_option){.name = "--plot",
                                           .kind = VDB_ARGS_TEXT,
                                           .out = &options->plot,

@@ -16,7 +16,12 @@
 
 #include "base/limits.h"
 
-enum { HUGE_PAGE_BYTES = 2 << 20, UPPER_BLOCK_BYTES = 64 << 10 };
+enum {
+    HUGE_PAGE_BYTES = 2 << 20,
+    UPPER_BLOCK_BYTES_MIN = 4 << 10,
+    UPPER_BLOCK_BYTES_MAX = 64 << 10,
+    MARKS_MIN = 1024,
+};
 
 struct vdb_hnsw_params vdb_hnsw_params_default(void)
 {
@@ -113,7 +118,11 @@ hnsw_slot *vdb_hnsw_make_upper(struct vdb_hnsw *hnsw, unsigned level)
     size_t bytes = vdb_round_up((size_t)level * hnsw->params.m * sizeof(hnsw_slot), VDB_CACHE_LINE_BYTES);
     pthread_mutex_lock(&hnsw->grow_lock);
     if (hnsw->blocks == NULL || hnsw->block_bytes - hnsw->block_used < bytes) {
-        size_t block_bytes = bytes > UPPER_BLOCK_BYTES ? bytes : UPPER_BLOCK_BYTES;
+        size_t block_bytes = hnsw->block_bytes * 2;
+        block_bytes = block_bytes < UPPER_BLOCK_BYTES_MIN   ? UPPER_BLOCK_BYTES_MIN
+                      : block_bytes < UPPER_BLOCK_BYTES_MAX ? block_bytes
+                                                            : UPPER_BLOCK_BYTES_MAX;
+        block_bytes = block_bytes > bytes ? block_bytes : bytes;
         struct hnsw_block *block = vdb_alloc_aligned(sizeof *block + block_bytes);
         if (block == NULL) {
             pthread_mutex_unlock(&hnsw->grow_lock);
@@ -163,6 +172,9 @@ static uint64_t mix(uint64_t x)
 unsigned vdb_hnsw_level_of(const struct vdb_hnsw *hnsw, uint32_t row)
 {
     double uniform = ((double)(mix(mix(hnsw->params.seed) ^ row) >> 11) + 1) * 0x1p-53; /* (0, 1] */
+    if (uniform * hnsw->params.m > 1 + 0x1p-20) {
+        return 0; /* nearly all: no logarithm */
+    }
     double level = -log(uniform) * hnsw->level_scale;
     return level >= VDB_HNSW_LAYERS_MAX - 1 ? VDB_HNSW_LAYERS_MAX - 1 : (unsigned)level;
 }
@@ -218,6 +230,7 @@ struct hnsw_scratch *vdb_hnsw_scratch_get(const struct vdb_hnsw *hnsw, uint32_t 
     }
     if (scratch->mark_count < limit) {
         size_t count = limit > scratch->mark_count / 2 * 3 ? limit : scratch->mark_count / 2 * 3;
+        count = count > MARKS_MIN ? count : MARKS_MIN;
         if (!vdb_realloc_array((void **)&scratch->marks, count, 1)) {
             scratch_destroy(scratch);
             return NULL;
@@ -264,11 +277,12 @@ vdb_status vdb_hnsw_create(const struct vdb_hnsw_params *params, const struct vd
     }
     if (params->inside_as != VDB_ELEMENT_F32 &&
         (!params->vectors_inside || rows->element != VDB_ELEMENT_F32 ||
-         (params->inside_as != VDB_ELEMENT_F16 && params->inside_as != VDB_ELEMENT_BF16))) {
+         (params->inside_as != VDB_ELEMENT_F16 && params->inside_as != VDB_ELEMENT_BF16 &&
+          params->inside_as != VDB_ELEMENT_U8))) {
         return vdb_err_set(
             err, VDB_INVALID,
-            "hnsw: inside_as: element %u: only vectors of f32 that are kept inside can be kept as f16 "
-            "or bf16",
+            "hnsw: inside_as: element %u: only vectors of f32 that are kept inside can be kept as f16, "
+            "bf16 or u8",
             (unsigned)params->inside_as);
     }
     if (rows->dimension < 1 || rows->dimension > VDB_LIMIT_DIMENSION_MAX) {
@@ -289,23 +303,27 @@ vdb_status vdb_hnsw_create(const struct vdb_hnsw_params *params, const struct vd
     hnsw->dimension = rows->dimension;
     hnsw->vector_bytes = vdb_vector_bytes(rows->element, rows->dimension);
     hnsw->inside_element = params->inside_as != VDB_ELEMENT_F32 ? params->inside_as : rows->element;
+    hnsw->coded = params->inside_as == VDB_ELEMENT_U8;
+    if (hnsw->coded && (rows->metric == VDB_METRIC_DOT || rows->metric == VDB_METRIC_COSINE)) {
+        hnsw->inside_element = VDB_ELEMENT_I8;
+    }
+    hnsw->inside_bytes = vdb_vector_bytes(hnsw->inside_element, rows->dimension);
     hnsw->lossy = hnsw->inside_element != rows->element;
     hnsw->one = vdb_kernels_get()->one[hnsw->inside_element][rows->metric];
     hnsw->exact = vdb_kernels_get()->one[rows->element][rows->metric];
     hnsw->level_scale = 1 / log((double)params->m);
-    hnsw->links0 = 2 * params->m;
-    hnsw->children_max = params->m < 8
-                             ? 2
-                             : params->m / 4; /* more cost recall where few nodes are everybody's nearest */
+    hnsw->children_max = params->m < 8 ? 2 : params->m / 4;
+    /* Under dot few long vectors are everybody's nearest. Their lists, chosen anew, keep little but each other; the
+     * slots left are the ways to all others, and the tree takes none of them. */
+    hnsw->links0 = 2 * params->m + (rows->metric == VDB_METRIC_DOT ? hnsw->children_max : 0);
     unsigned shift = HNSW_FIRST_SHIFT_MIN;
     while (((size_t)1 << shift) < capacity) {
         shift++;
     }
     hnsw->nodes = (struct hnsw_array){.item_bytes = sizeof(struct hnsw_node), .shift = shift, .zeroed = true};
     hnsw->lists = (struct hnsw_array){.item_bytes = hnsw->links0 * sizeof(hnsw_slot), .shift = shift};
-    hnsw->vectors = (struct hnsw_array){
-        .item_bytes = vdb_round_up(vdb_vector_bytes(hnsw->inside_element, rows->dimension), VDB_CACHE_LINE_BYTES),
-        .shift = shift};
+    hnsw->vectors = (struct hnsw_array){.item_bytes = vdb_round_up(hnsw->inside_bytes, VDB_CACHE_LINE_BYTES),
+                                        .shift = shift};
     hnsw->root = HNSW_NONE;
     vdb_rwlock_init(&hnsw->writers);
     pthread_mutex_init(&hnsw->entry_lock, NULL);
@@ -360,6 +378,25 @@ vdb_status vdb_hnsw_rows_fit(const struct vdb_hnsw *hnsw, const struct vdb_rows 
     return VDB_OK;
 }
 
+void vdb_hnsw_set_entry(struct vdb_hnsw *hnsw, uint64_t entry)
+{
+    if (entry != 0) {
+        atomic_store_explicit(&hnsw->entries[(entry >> 32) - 1], entry, memory_order_release);
+    }
+    atomic_store_explicit(&hnsw->entry, entry, memory_order_release);
+}
+
+uint64_t vdb_hnsw_graph_bytes(struct vdb_hnsw *hnsw, uint64_t *vector_bytes)
+{
+    pthread_mutex_lock(&hnsw->grow_lock);
+    const uint64_t rows = atomic_load_explicit(&hnsw->row_end, memory_order_relaxed);
+    const uint64_t bytes = sizeof *hnsw + rows * (hnsw->nodes.item_bytes + hnsw->lists.item_bytes) +
+                           hnsw->upper_bytes + hnsw->group_count * sizeof(struct hnsw_group);
+    pthread_mutex_unlock(&hnsw->grow_lock);
+    *vector_bytes = hnsw->params.vectors_inside ? rows * hnsw->vectors.item_bytes : 0;
+    return bytes;
+}
+
 bool vdb_hnsw_has(const struct vdb_hnsw *hnsw, uint32_t row)
 {
     if (row >= atomic_load_explicit(&hnsw->row_end, memory_order_acquire)) {
@@ -393,9 +430,9 @@ static vdb_status check(const void *index, const struct vdb_rows *rows, struct v
 
 static void stats(const void *index, struct vdb_index_stats *out)
 {
-    struct vdb_hnsw_stats all;
-    vdb_hnsw_get_stats((struct vdb_hnsw *)index, &all);
-    out->memory_bytes = all.graph_bytes + all.vector_bytes;
+    uint64_t vector_bytes;
+    const uint64_t graph_bytes = vdb_hnsw_graph_bytes((struct vdb_hnsw *)index, &vector_bytes);
+    out->memory_bytes = graph_bytes + vector_bytes;
 }
 
 static vdb_status build(const struct vdb_rows *rows, const struct vdb_index_settings *settings, void **out,

@@ -8,7 +8,11 @@
  * (vdb_hnsw_check walks it).
  *
  * The rows given to a call are those the index was created for, of the same dimension, element and metric, and
- * may have grown. The vector of a removed row must stay readable until the graph is settled (vdb_hnsw_settle),
+ * may have grown, and their array of chunks may be another. A call reads no row that is not in, so rows->count may
+ * be all there is memory for: an insert should see as many as it can, for it chooses neighbours among what it sees.
+ * A search over a view that is older than the graph does not get through the newer rows, and is wider for it;
+ * better give it the newest view and the older one's `allow`: rows from allow->count on are refused, not unseen.
+ * The vector of a removed row must stay readable until the graph is settled (vdb_hnsw_settle),
  * and its number may be used again when, besides, no search that began before its removal still runs.
  *
  * Threads: searches take no lock and run beside any number of inserts, and beside a removal. Inserts run beside
@@ -31,14 +35,15 @@ enum {
 struct vdb_hnsw;
 
 struct vdb_hnsw_params {
-    uint32_t m;               /* links of a node in the upper layers, twice as many in layer 0 */
+    uint32_t m; /* links of a node in the upper layers, twice as many in layer 0 (dot: and a quarter) */
     uint32_t ef_construction; /* width of an insert's search, at least m */
     uint32_t ef_search;       /* width of a search that does not say */
     bool extend_candidates;   /* algorithm 4: candidates' neighbours are candidates too */
     bool keep_pruned;         /* algorithm 4: fill up with the nearest that diversity refused */
     bool vectors_inside;      /* keep a copy of the vectors in huge pages */
-    vdb_element inside_as; /* of f32 rows, with vectors_inside: F32, or F16 or BF16, which is faster; answers are
-                                 measured again on the rows. Of all other rows F32, which is 0: as they are */
+    vdb_element inside_as; /* of f32 rows, with vectors_inside: F32, or F16, BF16, or U8 (8-bit codes), which are
+                                 smaller and, of long vectors, faster; answers are measured again on the rows. Of all
+                                 other rows F32, which is 0: as they are */
     uint64_t seed;         /* of the layers; one thread and one seed give one graph */
 };
 

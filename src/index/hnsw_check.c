@@ -15,11 +15,6 @@ void vdb_hnsw_count_layers(const struct vdb_hnsw *hnsw, uint64_t layer_nodes[VDB
     }
 }
 
-static uint64_t array_bytes(const struct hnsw_array *array, uint32_t row_end)
-{
-    return (uint64_t)row_end * array->item_bytes;
-}
-
 static uint32_t list_length(const struct vdb_hnsw *hnsw, uint32_t row, unsigned layer)
 {
     const hnsw_slot *slots = hnsw_list_at(hnsw, row, layer);
@@ -57,9 +52,7 @@ void vdb_hnsw_get_stats(struct vdb_hnsw *hnsw, struct vdb_hnsw_stats *out)
             }
         }
     }
-    out->graph_bytes = sizeof *hnsw + array_bytes(&hnsw->nodes, row_end) + array_bytes(&hnsw->lists, row_end) +
-                       hnsw->upper_bytes + hnsw->group_count * sizeof(struct hnsw_group);
-    out->vector_bytes = hnsw->params.vectors_inside ? array_bytes(&hnsw->vectors, row_end) : 0;
+    out->graph_bytes = vdb_hnsw_graph_bytes(hnsw, &out->vector_bytes);
     pthread_rwlock_unlock(&hnsw->writers);
 }
 
@@ -298,7 +291,7 @@ static vdb_status check_all(const struct vdb_hnsw *hnsw, const struct vdb_rows *
     return VDB_OK;
 }
 
-vdb_status vdb_hnsw_check_alone(const struct vdb_hnsw *hnsw, const struct vdb_rows *rows, struct vdb_err *err)
+static vdb_status check_alone(const struct vdb_hnsw *hnsw, const struct vdb_rows *rows, struct vdb_err *err)
 {
     const uint32_t row_end = atomic_load_explicit(&hnsw->row_end, memory_order_relaxed);
     if (rows->count < row_end) {
@@ -317,7 +310,7 @@ vdb_status vdb_hnsw_check(struct vdb_hnsw *hnsw, const struct vdb_rows *rows, st
 {
     VDB_TRY(vdb_hnsw_rows_fit(hnsw, rows, err));
     pthread_rwlock_wrlock(&hnsw->writers);
-    vdb_status status = vdb_hnsw_check_alone(hnsw, rows, err);
+    vdb_status status = check_alone(hnsw, rows, err);
     pthread_rwlock_unlock(&hnsw->writers);
     return status;
 }

@@ -144,8 +144,7 @@ void vdb_hnsw_sort(struct hnsw_entry *entries, size_t count)
     }
 }
 
-/* Whether some chosen one is nearer to the candidate than the base is. The candidate may be a row out of view
- * that the tree holds: nothing is known of it. */
+/* Whether some chosen one is nearer to the candidate than the base is. Of a row out of view nothing is known. */
 static bool is_covered(struct hnsw_walk *walk, struct hnsw_entry candidate, const uint32_t *chosen,
                        uint32_t count)
 {
@@ -163,15 +162,22 @@ static bool is_covered(struct hnsw_walk *walk, struct hnsw_entry candidate, cons
     return false;
 }
 
+/* The tree's links (G1), and those to rows newer than this caller's view, which another caller just made: whoever
+ * sees them chooses among them. */
+static inline bool must_keep(const struct hnsw_walk *walk, uint32_t link)
+{
+    return (link & HNSW_TREE) != 0 || (link & HNSW_ROW) >= walk->limit;
+}
+
 uint32_t vdb_hnsw_choose(struct hnsw_walk *walk, const struct hnsw_entry *sorted, size_t count, uint32_t slots,
                          uint32_t *out)
 {
-    uint32_t covering[2 * VDB_HNSW_M_MAX]; /* chosen for their own sake */
-    uint32_t pruned[2 * VDB_HNSW_M_MAX];
+    uint32_t covering[HNSW_LINKS_MAX]; /* chosen for their own sake */
+    uint32_t pruned[HNSW_LINKS_MAX];
     uint32_t covering_count = 0;
     uint32_t pruned_count = 0;
     uint32_t kept = 0;
-    uint32_t tree_left = 0; /* links of the tree that are still to come */
+    uint32_t tree_left = 0; /* links that must be kept and are still to come */
     if (count < slots) {    /* as in hnswlib: where there are few, all; upper layers depend on it */
         for (size_t i = 0; i < count; i++) {
             out[i] = sorted[i].row;
@@ -179,10 +185,10 @@ uint32_t vdb_hnsw_choose(struct hnsw_walk *walk, const struct hnsw_entry *sorted
         return (uint32_t)count;
     }
     for (size_t i = 0; i < count; i++) {
-        tree_left += (sorted[i].row & HNSW_TREE) != 0;
+        tree_left += must_keep(walk, sorted[i].row);
     }
     for (size_t i = 0; i < count && kept < slots; i++) {
-        const bool of_tree = (sorted[i].row & HNSW_TREE) != 0;
+        const bool of_tree = must_keep(walk, sorted[i].row);
         if (!of_tree && kept + tree_left == slots) {
             continue;
         }
@@ -214,8 +220,8 @@ static void link_back(struct hnsw_walk *walk, uint32_t to, uint32_t row, unsigne
     const uint32_t slot_count = hnsw_list_slots(hnsw, layer);
     hnsw_slot *slots = hnsw_list_at(hnsw, to, layer);
     struct hnsw_node *node = hnsw_node_at(hnsw, to);
-    struct hnsw_entry entries[2 * VDB_HNSW_M_MAX + 1];
-    uint32_t links[2 * VDB_HNSW_M_MAX];
+    struct hnsw_entry entries[HNSW_LINKS_MAX + 1];
+    uint32_t links[HNSW_LINKS_MAX];
     hnsw_lock(&node->lock);
     uint32_t count = read_list(slots, slot_count, links);
     for (uint32_t i = 0; i < count; i++) {
@@ -233,7 +239,7 @@ static void link_back(struct hnsw_walk *walk, uint32_t to, uint32_t row, unsigne
         for (uint32_t i = 0; i < count; i++) {
             uint32_t there = links[i] & HNSW_ROW;
             bool in_view = there < walk->limit;
-            if ((links[i] & HNSW_TREE) == 0 && (!in_view || hnsw_is_dead(hnsw_state_of(hnsw, there)))) {
+            if ((links[i] & HNSW_TREE) == 0 && hnsw_is_dead(hnsw_state_of(hnsw, there))) {
                 continue;
             }
             entries[entry_count++] = (struct hnsw_entry){
@@ -443,6 +449,7 @@ vdb_status vdb_hnsw_insert_row(struct vdb_hnsw *hnsw, const struct vdb_rows *row
     struct hnsw_walk walk;
     struct plan plan = {.level = vdb_hnsw_level_of(hnsw, row)};
     vdb_status status;
+    vdb_hnsw_learn(hnsw, rows, NULL, row);
     if (hnsw->params.vectors_inside) {
         vdb_hnsw_convert(hnsw, vdb_rows_at(rows, row), hnsw_at(&hnsw->vectors, row));
     }
@@ -474,7 +481,7 @@ vdb_status vdb_hnsw_insert_row(struct vdb_hnsw *hnsw, const struct vdb_rows *row
         atomic_fetch_add_explicit(&hnsw->layer_nodes[layer], 1, memory_order_relaxed);
     }
     if (alone) {
-        atomic_store_explicit(&hnsw->entry, ((uint64_t)plan.level + 1) << 32 | row, memory_order_release);
+        vdb_hnsw_set_entry(hnsw, ((uint64_t)plan.level + 1) << 32 | row);
     }
 cleanup:
     atomic_fetch_add_explicit(&hnsw->distances, walk.distances, memory_order_relaxed);
@@ -589,6 +596,7 @@ vdb_status vdb_hnsw_build(struct vdb_hnsw *hnsw, const struct vdb_rows *rows,
         return VDB_OK;
     }
     VDB_TRY(vdb_hnsw_grow(hnsw, (uint32_t)rows->count - 1, err));
+    vdb_hnsw_learn(hnsw, rows, build.settings.only, HNSW_NONE);
     VDB_TRY(vdb_pool_create(build.settings.threads, &pool, err));
     pthread_mutex_init(&build.lock, NULL);
     vdb_pool_run(pool, rows->count, build_row, &build);

@@ -26,6 +26,7 @@
 #define VDB_INDEX_HNSW_INTERNAL_H
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -36,9 +37,11 @@
 #include "hnsw.h"
 
 enum {
-    HNSW_CHUNKS = 24,
-    HNSW_FIRST_SHIFT_MIN = 10,
+    HNSW_CHUNKS = 26,
+    HNSW_FIRST_SHIFT_MIN = 6, /* a graph that begins empty begins small */
+    HNSW_SPINS = 64,          /* before a thread that waits for another lets it run */
     HNSW_SCRATCHES_IDLE = 64,
+    HNSW_LINKS_MAX = 2 * VDB_HNSW_M_MAX + VDB_HNSW_M_MAX / 4,
     HNSW_POOL_MAX = 2048, /* width up to which a sorted array beats two heaps */
 };
 
@@ -121,18 +124,26 @@ struct vdb_hnsw {
     size_t vector_bytes;        /* of a row */
     vdb_element inside_element; /* of the copies inside; the rows' without */
     bool lossy;                 /* it is not the rows' */
-    vdb_distance_fn *one;       /* of inside_element */
-    vdb_distance_fn *exact;     /* of the rows */
+    bool coded;                 /* it is 8-bit codes */
+    atomic_bool codes_ready;    /* the next two are known; they do not change again */
+    float code_low;
+    float code_step;
+    size_t inside_bytes;    /* of one vector of it */
+    vdb_distance_fn *one;   /* of inside_element */
+    vdb_distance_fn *exact; /* of the rows */
     double level_scale;
-    uint32_t links0; /* slots of a list of layer 0: 2 * m */
+    uint32_t links0; /* slots of a list of layer 0: 2 * m, or (dot) children_max more */
     uint32_t children_max;
     struct hnsw_array nodes;   /* struct hnsw_node */
     struct hnsw_array lists;   /* links0 slots */
     struct hnsw_array vectors; /* with vectors_inside */
     _Atomic uint64_t entry;    /* (layer + 1) << 32 | row; 0: empty */
-    uint32_t root;             /* of the tree; HNSW_NONE */
-    _Atomic uint32_t row_end;  /* no row from here on was ever in */
-    _Atomic uint64_t rows;     /* that are in: nodes and twins */
+    /* The last entry point of each height, entry among them, in the same form: for those whose view is older. Any of
+     * them may have been removed since. */
+    _Atomic uint64_t entries[VDB_HNSW_LAYERS_MAX];
+    uint32_t root;            /* of the tree; HNSW_NONE */
+    _Atomic uint32_t row_end; /* no row from here on was ever in */
+    _Atomic uint64_t rows;    /* that are in: nodes and twins */
     _Atomic uint64_t twins;
     _Atomic uint64_t distances; /* of inserts and removals */
     _Atomic uint64_t layer_nodes[VDB_HNSW_LAYERS_MAX];
@@ -142,7 +153,7 @@ struct vdb_hnsw {
     struct hnsw_block *blocks; /* of upper lists */
     size_t block_used;
     size_t block_bytes;
-    uint64_t upper_bytes;
+    uint64_t upper_bytes; /* in use */
     struct hnsw_group *groups;
     uint64_t group_count;
     _Atomic(struct hnsw_scratch *) idle[HNSW_SCRATCHES_IDLE];
@@ -216,7 +227,11 @@ static inline void hnsw_link_set(hnsw_slot *slot, uint32_t link)
 static inline void hnsw_lock(atomic_uchar *lock)
 {
     while (atomic_exchange_explicit(lock, 1, memory_order_acquire) != 0) {
-        while (atomic_load_explicit(lock, memory_order_relaxed) != 0) {
+        for (unsigned spins = 0; atomic_load_explicit(lock, memory_order_relaxed) != 0; spins++) {
+            if (spins >= HNSW_SPINS) { /* who holds it was stopped, or chooses a list anew */
+                sched_yield();
+                continue;
+            }
 #if defined(__x86_64__)
             __builtin_ia32_pause();
 #endif
@@ -235,7 +250,7 @@ struct hnsw_walk {
     const struct vdb_hnsw *hnsw;
     const struct vdb_rows *rows;
     struct hnsw_scratch *scratch;
-    const void *query;   /* as inside */
+    const void *query;   /* as inside; NULL: nothing is inside yet */
     const void *source;  /* as the rows are */
     const char *vectors; /* NULL, or where row 0's lies, when all lie `stride_bytes` apart */
     size_t stride_bytes;
@@ -267,6 +282,10 @@ vdb_status vdb_hnsw_grow(struct vdb_hnsw *hnsw, uint32_t row, struct vdb_err *er
 hnsw_slot *vdb_hnsw_make_upper(struct vdb_hnsw *hnsw, unsigned level);
 struct hnsw_group *vdb_hnsw_make_group(struct vdb_hnsw *hnsw, uint32_t head);
 unsigned vdb_hnsw_level_of(const struct vdb_hnsw *hnsw, uint32_t row);
+/* Makes a row the entry point; entry: as struct vdb_hnsw.entry. */
+void vdb_hnsw_set_entry(struct vdb_hnsw *hnsw, uint64_t entry);
+/* What stats calls graph_bytes and vector_bytes. */
+uint64_t vdb_hnsw_graph_bytes(struct vdb_hnsw *hnsw, uint64_t *vector_bytes);
 vdb_status vdb_hnsw_rows_fit(const struct vdb_hnsw *hnsw, const struct vdb_rows *rows,
                              struct vdb_err *err) VDB_MUST_CHECK;
 /* A scratch for rows below limit; put it back with vdb_hnsw_scratch_put. NULL when memory is short. */
@@ -275,6 +294,10 @@ void vdb_hnsw_scratch_put(const struct vdb_hnsw *hnsw, struct hnsw_scratch *scra
 bool vdb_hnsw_entries_reserve(struct hnsw_entry **entries, size_t *capacity, size_t count);
 
 /* hnsw_inside.c */
+/* Fixes the bounds of codes, if the graph keeps such and has none yet: of `row`, or if that is HNSW_NONE of all rows
+ * (of `only`). Must come before the first conversion. */
+void vdb_hnsw_learn(struct vdb_hnsw *hnsw, const struct vdb_rows *rows, const struct vdb_bitset *only,
+                    uint32_t row);
 /* A row's vector as it is kept inside. */
 void vdb_hnsw_convert(const struct vdb_hnsw *hnsw, const void *vector, void *out);
 bool vdb_hnsw_is_stored(const struct vdb_hnsw *hnsw, uint32_t row, const void *vector);
@@ -293,6 +316,12 @@ struct hnsw_entry vdb_hnsw_walk_greedy(struct hnsw_walk *walk, struct hnsw_entry
 void vdb_hnsw_walk_layer(struct hnsw_walk *walk, unsigned layer, size_t ef);
 /* The neighbours in a list that this walk sees for the first time; marks them. Room for a list. */
 uint32_t vdb_hnsw_walk_gather(struct hnsw_walk *walk, uint32_t row, unsigned layer, uint32_t *out);
+/* Distances of the walk's query to these rows, each asked for ahead of its turn. */
+void vdb_hnsw_walk_measure(struct hnsw_walk *walk, const uint32_t *rows, uint32_t count, float *out);
+/* Asks for a row as the caller has it, in view. */
+void vdb_hnsw_walk_ask_row(const struct hnsw_walk *walk, uint32_t row);
+/* Asks for a node's list of layer 0. */
+void vdb_hnsw_walk_ask(const struct hnsw_walk *walk, uint32_t row);
 /* Counts the node as expanded, and as a step of the trace. */
 void vdb_hnsw_walk_note(struct hnsw_walk *walk, unsigned layer, struct hnsw_entry at);
 void vdb_hnsw_new_epoch(struct hnsw_scratch *scratch);
@@ -314,10 +343,6 @@ void vdb_hnsw_set_tree_link(struct vdb_hnsw *hnsw, uint32_t row, uint32_t link);
 /* Gives a node without a parent one at or below `start`. */
 void vdb_hnsw_adopt(struct vdb_hnsw *hnsw, uint32_t child, uint32_t start);
 void vdb_hnsw_write_list(hnsw_slot *slots, uint32_t slot_count, const uint32_t *links, uint32_t count);
-
-/* hnsw_check.c: with `writers` held alone, or nobody else about. */
-vdb_status vdb_hnsw_check_alone(const struct vdb_hnsw *hnsw, const struct vdb_rows *rows,
-                                struct vdb_err *err) VDB_MUST_CHECK;
 
 /* hnsw_remove.c: with `writers` held alone. */
 vdb_status vdb_hnsw_sweep_all(struct vdb_hnsw *hnsw, const struct vdb_rows *rows,

@@ -29,7 +29,7 @@ enum {
 static void replace_link(struct vdb_hnsw *hnsw, uint32_t of, uint32_t row, uint32_t link)
 {
     hnsw_slot *slots = hnsw_list_at(hnsw, of, 0);
-    uint32_t links[2 * VDB_HNSW_M_MAX];
+    uint32_t links[HNSW_LINKS_MAX];
     uint32_t count = 0;
     for (uint32_t i = 0; i < hnsw->links0; i++) {
         uint32_t there = hnsw_link_get(&slots[i]);
@@ -150,8 +150,8 @@ static size_t repair_candidates(struct hnsw_walk *walk, uint32_t row, unsigned l
 static void repair_list(struct hnsw_walk *walk, uint32_t row, unsigned layer)
 {
     struct vdb_hnsw *hnsw = (struct vdb_hnsw *)walk->hnsw;
-    struct hnsw_entry entries[CANDIDATES_MAX + 2 * VDB_HNSW_M_MAX];
-    uint32_t links[2 * VDB_HNSW_M_MAX];
+    struct hnsw_entry entries[CANDIDATES_MAX + HNSW_LINKS_MAX];
+    uint32_t links[HNSW_LINKS_MAX];
     size_t count = repair_candidates(walk, row, layer, entries);
     const void *base = hnsw_vector(walk, row);
     for (size_t i = 0; i < count; i++) {
@@ -168,7 +168,7 @@ static void drop_dying(struct vdb_hnsw *hnsw, uint32_t row, unsigned layer)
 {
     hnsw_slot *slots = hnsw_list_at(hnsw, row, layer);
     const uint32_t slot_count = hnsw_list_slots(hnsw, layer);
-    uint32_t links[2 * VDB_HNSW_M_MAX];
+    uint32_t links[HNSW_LINKS_MAX];
     uint32_t count = 0;
     for (uint32_t i = 0; i < slot_count; i++) {
         uint32_t link = hnsw_link_get(&slots[i]);
@@ -282,7 +282,7 @@ static void move_entry(struct vdb_hnsw *hnsw)
             entry = layers << 32 | row;
         }
     }
-    atomic_store_explicit(&hnsw->entry, entry, memory_order_release);
+    vdb_hnsw_set_entry(hnsw, entry);
 }
 
 static bool note_dead(struct vdb_hnsw *hnsw)

@@ -1,7 +1,9 @@
 /* hnsw_search.c: a query: down the layers, through layer 0, and from what it found to the answer.
  *
  * Without a filter the walk is hnsw_walk.c's. Under a filter, or very wide, it is the paper's two heaps: nodes
- * that may not be returned are gone through but do not count among the ef. Both navigate by floats; the answers'
+ * that may not be returned are gone through but do not count among the ef. A filter that refuses few (the rows of
+ * a memtable that were replaced) takes the first kind, a little wider; where too many of what it found are refused
+ * (a row replaced again and again by one close to it), the second follows. Both navigate by floats; the answers'
  * distances are the kernels', taken again.
  *
  * S1 Never more than about twice a scan: when a walk is expected to compute more distances than there are
@@ -15,23 +17,28 @@
 #include <assert.h>
 #include <math.h>
 
-/* Of halves the nearest are measured again: with these, recall@10 of f16 and bf16 was that of f32 to 0.1 % on
- * 9,746 x 768 of text by cosine; integers of up to 255 are exact in both. Nothing else was measured. */
-enum { RERANK_FACTOR = 2, RERANK_MORE = 16 };
+/* Of halves and codes the nearest are measured again: with these, recall@10 of f16 and bf16 was that of f32 to 0.1 % on
+ * 9,746 x 768 of text by cosine; integers of up to 255 are exact in all. Nothing else was measured. */
+enum { RERANK_FACTOR = 2, RERANK_MORE = 16, RERANK_ASK_ROWS = 4 };
+
+enum {
+    FEW_REFUSED_SHARE = 8, /* a filter refuses few: at most one row of so many */
+    STALE_FACTOR_MAX = 4,  /* how much wider a search over an old view gets at most */
+};
 
 struct answer {
     struct hnsw_walk walk;
     const struct vdb_query *query;
     struct vdb_topk *topk;
     size_t ef;
+    uint32_t end;   /* rows from here on are out of view, or unknown to the filter */
     size_t allowed; /* rows that the filter leaves, removed ones among them */
     size_t visited; /* allowed rows that were looked at */
 };
 
 static bool may_return(const struct answer *answer, uint32_t row)
 {
-    if (row >= answer->walk.limit ||
-        (answer->query->allow != NULL && !vdb_bitset_test(answer->query->allow, row))) {
+    if (row >= answer->end || (answer->query->allow != NULL && !vdb_bitset_test(answer->query->allow, row))) {
         return false;
     }
     unsigned state = hnsw_state_of(answer->walk.hnsw, row);
@@ -63,7 +70,7 @@ static void scan(struct answer *answer)
 {
     const struct vdb_hnsw *hnsw = answer->walk.hnsw;
     uint32_t end = atomic_load_explicit(&hnsw->row_end, memory_order_acquire);
-    end = end < answer->walk.limit ? end : answer->walk.limit;
+    end = end < answer->end ? end : answer->end;
     answer->visited = 0;
     answer->topk->count = 0;
     if (answer->walk.trace != NULL) {
@@ -129,6 +136,9 @@ static void offer_nodes(struct answer *answer, const struct hnsw_entry *entries,
     float cut = INFINITY;
     const size_t surely = answer->walk.hnsw->lossy ? answer->topk->k * RERANK_FACTOR + RERANK_MORE : 0;
     for (size_t i = 0; i < count && (i < surely || !(entries[i].distance > cut)); i++) {
+        if (surely != 0 && i + RERANK_ASK_ROWS < count) { /* the rows are not in any cache */
+            vdb_hnsw_walk_ask_row(&answer->walk, entries[i + RERANK_ASK_ROWS].row);
+        }
         if (may_return(answer, entries[i].row)) {
             offer(answer, entries[i].row);
         }
@@ -225,11 +235,15 @@ static bool walk_wide(struct answer *answer, struct hnsw_entry start, uint64_t b
         if (!vdb_hnsw_entries_reserve(&scratch->heap, &scratch->heap_capacity, candidates + hnsw->links0)) {
             return false;
         }
-        uint32_t fresh[2 * VDB_HNSW_M_MAX];
+        uint32_t fresh[HNSW_LINKS_MAX];
+        float distances[HNSW_LINKS_MAX];
         uint32_t fresh_count = vdb_hnsw_walk_gather(walk, at.row, 0, fresh);
-        walk->distances += fresh_count;
+        if (candidates > 0) {
+            vdb_hnsw_walk_ask(walk, scratch->heap[0].row);
+        }
+        vdb_hnsw_walk_measure(walk, fresh, fresh_count, distances);
         for (uint32_t i = 0; i < fresh_count; i++) {
-            struct hnsw_entry entry = {hnsw_distance(walk, walk->query, hnsw_vector(walk, fresh[i])), fresh[i]};
+            struct hnsw_entry entry = {distances[i], fresh[i]};
             if (results == answer->ef && !(entry.distance < scratch->pool[0].distance)) {
                 continue;
             }
@@ -246,6 +260,38 @@ static bool walk_wide(struct answer *answer, struct hnsw_entry start, uint64_t b
     vdb_hnsw_sort(scratch->pool, results);
     walk->pool_count = results;
     return true;
+}
+
+/* The sorted array's walk for what few rows, or none, are refused of; not *done: it does not serve. */
+static vdb_status walk_narrow(struct answer *answer, struct hnsw_entry start, size_t refused, bool *done,
+                              struct vdb_err *err)
+{
+    struct hnsw_walk *walk = &answer->walk;
+    struct hnsw_scratch *scratch = walk->scratch;
+    size_t width = answer->ef;
+    if (answer->query->allow != NULL) { /* twice the share of the refused: they may be denser here */
+        width += width * refused * 2 / (answer->allowed + 1) + 1;
+    }
+    if (width > HNSW_POOL_MAX) {
+        return VDB_OK;
+    }
+    if (!vdb_hnsw_entries_reserve(&scratch->pool, &scratch->pool_capacity, width + 1)) {
+        return vdb_err_no_memory(err, "a search's results");
+    }
+    scratch->pool[0] = start;
+    walk->pool_count = 1;
+    vdb_hnsw_walk_layer(walk, 0, width);
+    *done = true;
+    answer->visited = walk->distances;
+    if (answer->query->allow != NULL) {
+        size_t wanted = 0;
+        for (size_t i = 0; i < walk->pool_count; i++) {
+            wanted += is_wanted(answer, scratch->pool[i].row);
+        }
+        *done = wanted >= answer->ef || walk->pool_count < width;
+        answer->visited = *done ? answer->visited * answer->allowed / walk->limit : 0;
+    }
+    return VDB_OK;
 }
 
 /* ---- A query ---- */
@@ -269,8 +315,9 @@ static vdb_status run(struct answer *answer, unsigned flags, struct vdb_err *err
     const struct vdb_hnsw *hnsw = walk->hnsw;
     const struct vdb_query *query = answer->query;
     struct hnsw_entry at;
-    answer->allowed = count_allowed(query, walk->limit);
+    answer->allowed = count_allowed(query, answer->end);
     const bool must_walk = (flags & VDB_HNSW_ALWAYS_WALK) != 0;
+    const size_t refused = walk->limit - answer->allowed;
     double expected = (double)answer->ef * hnsw->params.m * (double)walk->limit /
                       (answer->allowed > 0 ? (double)answer->allowed : 1);
     if (!must_walk && expected >= (double)answer->allowed) { /* S1 */
@@ -280,12 +327,11 @@ static vdb_status run(struct answer *answer, unsigned flags, struct vdb_err *err
     if (!descend(walk, &at)) {
         return VDB_OK;
     }
-    if (query->allow == NULL && answer->ef <= HNSW_POOL_MAX) {
-        walk->scratch->pool[0] = at;
-        walk->pool_count = 1;
-        vdb_hnsw_walk_layer(walk, 0, answer->ef);
-        answer->visited = walk->distances;
-    } else {
+    bool done = false;
+    if (refused <= walk->limit / FEW_REFUSED_SHARE) {
+        VDB_TRY(walk_narrow(answer, at, refused, &done, err));
+    }
+    if (!done) {
         bool spent;
         if (!walk_wide(answer, at, must_walk ? UINT64_MAX : answer->allowed, &spent)) {
             if (!spent) {
@@ -302,12 +348,22 @@ static vdb_status run(struct answer *answer, unsigned flags, struct vdb_err *err
     return VDB_OK;
 }
 
+/* Through rows that are not in view no way leads: the fewer of a graph's rows a view holds, the wider. */
+static size_t widen_for_age(const struct vdb_hnsw *hnsw, size_t count, size_t ef)
+{
+    const size_t row_end = atomic_load_explicit(&hnsw->row_end, memory_order_relaxed);
+    if (row_end <= count + count / 8) {
+        return ef;
+    }
+    const size_t factor_max = STALE_FACTOR_MAX * count;
+    return ef * (row_end < factor_max ? row_end : factor_max) / count;
+}
+
 vdb_status vdb_hnsw_search(const struct vdb_hnsw *hnsw, const struct vdb_rows *rows,
                            const struct vdb_query *query, unsigned flags, struct vdb_topk *topk,
                            struct vdb_hnsw_trace *trace, struct vdb_err *err)
 {
     assert(topk->k > 0 && topk->count == 0);
-    assert(query->allow == NULL || query->allow->count >= rows->count);
     if (trace != NULL) {
         memset(trace, 0, sizeof *trace);
     }
@@ -321,9 +377,15 @@ vdb_status vdb_hnsw_search(const struct vdb_hnsw *hnsw, const struct vdb_rows *r
     if (rows->count == 0) {
         return VDB_OK;
     }
-    struct answer answer = {.query = query, .topk = topk};
+    struct answer answer = {.query = query, .topk = topk, .end = (uint32_t)rows->count};
+    if (query->allow != NULL && query->allow->count < rows->count) {
+        answer.end = (uint32_t)query->allow->count;
+    }
     answer.ef = query->ef > 0 ? query->ef : hnsw->params.ef_search;
     answer.ef = answer.ef > topk->k ? answer.ef : topk->k;
+    if ((flags & VDB_HNSW_ALWAYS_WALK) == 0) {
+        answer.ef = widen_for_age(hnsw, rows->count, answer.ef);
+    }
     answer.ef = answer.ef < rows->count ? answer.ef : rows->count;
     struct hnsw_scratch *scratch = vdb_hnsw_scratch_get(hnsw, (uint32_t)rows->count);
     if (scratch == NULL) {

@@ -40,7 +40,9 @@ void vdb_hnsw_walk_begin(struct hnsw_walk *walk, const struct vdb_hnsw *hnsw, co
                                .source = source,
                                .limit = (uint32_t)rows->count,
                                .equal = HNSW_NONE};
-    if (hnsw->lossy && source != NULL) {
+    if (hnsw->coded && !atomic_load_explicit(&hnsw->codes_ready, memory_order_acquire)) {
+        walk->query = NULL; /* no row is in yet */
+    } else if (hnsw->lossy && source != NULL) {
         vdb_hnsw_convert(hnsw, source, scratch->query);
         walk->query = scratch->query;
     }
@@ -60,29 +62,52 @@ bool vdb_hnsw_walk_equals(const struct hnsw_walk *walk, uint32_t row)
     return memcmp(vdb_rows_at(walk->rows, row), walk->source, walk->hnsw->vector_bytes) == 0;
 }
 
+/* A start for a view that is older than the entry point: the highest of its predecessors that the view holds, or
+ * else any node. */
+static bool older_entry(const struct hnsw_walk *walk, uint32_t *row, unsigned *layer)
+{
+    const struct vdb_hnsw *hnsw = walk->hnsw;
+    for (unsigned height = *layer + 1; height > 0; height--) {
+        uint64_t entry = atomic_load_explicit(&hnsw->entries[height - 1], memory_order_acquire);
+        *row = (uint32_t)entry;
+        if (entry != 0 && *row < walk->limit && hnsw_state_of(hnsw, *row) == HNSW_NODE) {
+            *layer = height - 1;
+            return true;
+        }
+    }
+    uint32_t end = atomic_load_explicit(&hnsw->row_end, memory_order_acquire);
+    end = end < walk->limit ? end : walk->limit;
+    *layer = 0;
+    for (*row = 0; *row < end; ++*row) {
+        if (hnsw_state_of(hnsw, *row) == HNSW_NODE) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool vdb_hnsw_walk_entry(struct hnsw_walk *walk, struct hnsw_entry *out, unsigned *layer)
 {
     const struct vdb_hnsw *hnsw = walk->hnsw;
     uint64_t entry = atomic_load_explicit(&hnsw->entry, memory_order_acquire);
-    if (entry == 0) {
+    if (entry == 0 || walk->query == NULL) {
         return false;
     }
     uint32_t row = (uint32_t)entry;
     *layer = (unsigned)(entry >> 32) - 1;
-    if (row >= walk->limit) { /* newer than the caller's view: any node in view will do */
-        *layer = 0;
-        uint32_t end = atomic_load_explicit(&hnsw->row_end, memory_order_acquire);
-        end = end < walk->limit ? end : walk->limit;
-        for (row = 0; row < end && hnsw_state_of(hnsw, row) != HNSW_NODE;) {
-            row++;
-        }
-        if (row == end) {
-            return false;
-        }
+    if (row >= walk->limit && !older_entry(walk, &row, layer)) {
+        return false;
     }
     *out = (struct hnsw_entry){hnsw_distance(walk, walk->query, hnsw_vector(walk, row)), row};
     walk->distances++;
     return true;
+}
+
+/* Of a step's distance: codes are measured in their own. */
+static double unit_of(const struct vdb_hnsw *hnsw)
+{
+    const double step = hnsw->coded && hnsw->metric != VDB_METRIC_COSINE ? (double)hnsw->code_step : 1;
+    return hnsw->metric == VDB_METRIC_L1 ? step : step * step;
 }
 
 void vdb_hnsw_walk_note(struct hnsw_walk *walk, unsigned layer, struct hnsw_entry at)
@@ -93,7 +118,8 @@ void vdb_hnsw_walk_note(struct hnsw_walk *walk, unsigned layer, struct hnsw_entr
         return;
     }
     if (trace->step_count < VDB_HNSW_TRACE_STEPS_MAX) {
-        trace->steps[trace->step_count] = (struct vdb_hnsw_step){layer, at.row, (double)at.distance};
+        trace->steps[trace->step_count] = (struct vdb_hnsw_step){layer, at.row,
+                                                                 (double)at.distance * unit_of(walk->hnsw)};
     }
     trace->step_count++;
     trace->hops[layer]++;
@@ -125,18 +151,15 @@ struct hnsw_entry vdb_hnsw_walk_greedy(struct hnsw_walk *walk, struct hnsw_entry
     return at;
 }
 
-/* Inserts behind those that are no farther; returns the place. The pool has room for one more. */
+/* Inserts behind those that are no farther; returns the place. The pool has room for one more. The search has no
+ * branch to guess wrong. */
 static inline size_t pool_insert(struct hnsw_entry *pool, size_t count, struct hnsw_entry entry)
 {
     size_t low = 0;
-    size_t high = count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (pool[middle].distance > entry.distance) {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
+    for (size_t left = count; left > 0;) {
+        const size_t half = (left + 1) / 2;
+        low += pool[low + half - 1].distance <= entry.distance ? half : 0;
+        left -= half;
     }
     memmove(pool + low + 1, pool + low, (count - low) * sizeof *pool);
     pool[low] = entry;
@@ -164,9 +187,10 @@ uint32_t vdb_hnsw_walk_gather(struct hnsw_walk *walk, uint32_t row, unsigned lay
             break;
         }
         link &= HNSW_ROW;
-        if (link < walk->limit && marks[link] != epoch) {
+        if (link < walk->limit) {
+            out[count] = link; /* whether it was visited is a coin's throw: no branch */
+            count += marks[link] != epoch;
             marks[link] = epoch;
-            out[count++] = link;
         }
     }
     return count;
@@ -182,15 +206,52 @@ static inline void prefetch_list(const struct vdb_hnsw *hnsw, uint32_t row, unsi
     }
 }
 
+/* Asks for the first vectors; returns how far ahead of its turn each is asked for. */
+static inline size_t measure_begin(struct hnsw_walk *walk, const uint32_t *rows, uint32_t count)
+{
+    const size_t bytes = walk->hnsw->inside_bytes;
+    size_t ahead = PREFETCH_AHEAD_BYTES / bytes;
+    ahead = ahead < PREFETCH_ROWS_MIN ? PREFETCH_ROWS_MIN : ahead < PREFETCH_ROWS_MAX ? ahead : PREFETCH_ROWS_MAX;
+    for (uint32_t i = 0; i < count && i < ahead; i++) {
+        prefetch_vector(hnsw_vector(walk, rows[i]), bytes);
+    }
+    return ahead;
+}
+
+/* All distances of a list before any is looked at: no wrong guess about one holds up the next. */
+static inline void measure(struct hnsw_walk *walk, const uint32_t *rows, uint32_t count, size_t ahead, float *out)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (i + ahead < count) {
+            prefetch_vector(hnsw_vector(walk, rows[i + ahead]), walk->hnsw->inside_bytes);
+        }
+        out[i] = hnsw_distance(walk, walk->query, hnsw_vector(walk, rows[i]));
+    }
+    walk->distances += count;
+}
+
+void vdb_hnsw_walk_measure(struct hnsw_walk *walk, const uint32_t *rows, uint32_t count, float *out)
+{
+    measure(walk, rows, count, measure_begin(walk, rows, count), out);
+}
+
+void vdb_hnsw_walk_ask_row(const struct hnsw_walk *walk, uint32_t row)
+{
+    prefetch_vector(vdb_rows_at(walk->rows, row), walk->hnsw->vector_bytes);
+}
+
+void vdb_hnsw_walk_ask(const struct hnsw_walk *walk, uint32_t row)
+{
+    prefetch_list(walk->hnsw, row, 0);
+}
+
 void vdb_hnsw_walk_layer(struct hnsw_walk *walk, unsigned layer, size_t ef)
 {
     const struct vdb_hnsw *hnsw = walk->hnsw;
-    const size_t bytes = vdb_vector_bytes(hnsw->inside_element, hnsw->dimension);
     struct hnsw_entry *pool = walk->scratch->pool;
-    uint32_t fresh[2 * VDB_HNSW_M_MAX];
+    uint32_t fresh[HNSW_LINKS_MAX];
+    float distances[HNSW_LINKS_MAX];
     size_t count = walk->pool_count;
-    size_t ahead = PREFETCH_AHEAD_BYTES / bytes;
-    ahead = ahead < PREFETCH_ROWS_MIN ? PREFETCH_ROWS_MIN : ahead < PREFETCH_ROWS_MAX ? ahead : PREFETCH_ROWS_MAX;
     vdb_hnsw_new_epoch(walk->scratch);
     for (size_t i = 0; i < count; i++) {
         pool[i].row &= ~EXPANDED;
@@ -201,10 +262,7 @@ void vdb_hnsw_walk_layer(struct hnsw_walk *walk, unsigned layer, size_t ef)
         pool[cursor].row |= EXPANDED;
         vdb_hnsw_walk_note(walk, layer, at);
         uint32_t fresh_count = vdb_hnsw_walk_gather(walk, at.row, layer, fresh);
-        for (uint32_t i = 0; i < fresh_count && i < ahead; i++) {
-            prefetch_vector(hnsw_vector(walk, fresh[i]), bytes);
-        }
-        walk->distances += fresh_count;
+        const size_t ahead = measure_begin(walk, fresh, fresh_count);
         size_t nearest = cursor + 1;
         while (nearest < count && (pool[nearest].row & EXPANDED) != 0) {
             nearest++;
@@ -212,13 +270,10 @@ void vdb_hnsw_walk_layer(struct hnsw_walk *walk, unsigned layer, size_t ef)
         if (nearest < count) { /* the next, unless a nearer one turns up */
             prefetch_list(hnsw, pool[nearest].row, layer);
         }
+        measure(walk, fresh, fresh_count, ahead, distances);
         for (uint32_t i = 0; i < fresh_count; i++) {
-            if (i + ahead < fresh_count) {
-                prefetch_vector(hnsw_vector(walk, fresh[i + ahead]), bytes);
-            }
-            const float bound = count == ef ? pool[count - 1].distance : INFINITY;
-            float distance = hnsw_distance(walk, walk->query, hnsw_vector(walk, fresh[i]));
-            if (count == ef && !(distance < bound)) {
+            const float distance = distances[i];
+            if (count == ef && !(distance < pool[count - 1].distance)) {
                 continue;
             }
             size_t place = pool_insert(pool, count - (count == ef), (struct hnsw_entry){distance, fresh[i]});

@@ -69,6 +69,18 @@ enum {
  * time, not necessarily the caller's. */
 typedef bool vdb_index_progress_fn(void *ctx, uint64_t done, uint64_t total);
 
+struct vdb_index_ops;
+
+/* A graph over part of the rows that a build may take neighbours from: what a segment had before it was merged. It
+ * says where to look and nothing else; answers are right whatever it holds. */
+struct vdb_index_seeds {
+    const struct vdb_index_ops *ops; /* of `index`; a kind takes what it can read and passes over the rest */
+    const void *index;               /* borrowed until the build returns; nothing may change it meanwhile */
+    const struct vdb_rows *rows;     /* it was built over, or NULL if they are gone */
+    const uint32_t *row_of;          /* of each of its rows: the row of the build's, UINT32_MAX if it is gone */
+    size_t row_count;                /* of row_of; rows of `index` from there on count as gone */
+};
+
 /* What a build takes besides the rows. All zero: the kind's defaults, a thread per core. */
 struct vdb_index_settings {
     const void *params;              /* of the kind: struct vdb_hnsw_params, ...; NULL: its defaults */
@@ -76,6 +88,8 @@ struct vdb_index_settings {
     const struct vdb_bitset *only;   /* rows to take in; NULL: all. only->count >= rows->count */
     vdb_index_progress_fn *progress; /* or NULL */
     void *progress_ctx;
+    const struct vdb_index_seeds *seeds; /* seed_count of them, over different rows; kinds may ignore them */
+    size_t seed_count;
 };
 
 /* Takes the next bytes of a saved index. */

@@ -16,7 +16,7 @@
 #include "base/mem.h"
 #include "qgraph_internal.h"
 
-enum { HALF_INFINITY = 0x7C00 };
+enum { HALF_INFINITY = 0x7C00, MET_WORDS = 16, REACH_AHEAD = 16 };
 
 void vdb_qgraph_destroy(struct vdb_qgraph *graph)
 {
@@ -37,16 +37,20 @@ void vdb_qgraph_destroy(struct vdb_qgraph *graph)
 void vdb_qgraph_get_info(const struct vdb_qgraph *graph, struct vdb_qgraph_info *out)
 {
     const struct qgraph_projection *projection = &graph->projection;
+    const bool compact = graph->compact.degree > 0;
     uint64_t bytes = sizeof *graph +
-                     (uint64_t)(graph->node_count + graph->entry_count) * graph->shape.block_bytes +
+                     (compact ? graph->compact.bytes
+                              : (uint64_t)(graph->node_count + graph->entry_count) * graph->shape.block_bytes) +
                      graph->row_count * sizeof *graph->rows +
                      vdb_bitset_words(graph->row_end) * sizeof(uint64_t) +
                      (uint64_t)projection->inputs * projection->bits;
     *out = (struct vdb_qgraph_info){
         .row_count = graph->row_count,
         .node_count = graph->node_count,
-        .code_bits = graph->shape.bits,
+        .code_bits = compact ? 0 : graph->shape.bits,
         .block_bytes = graph->shape.block_bytes,
+        .degree = compact ? graph->compact.degree : VDB_QGRAPH_DEGREE,
+        .compact = compact,
         .explained = projection->explained,
         .average_degree = graph->average_degree,
         .linked = graph->linked,
@@ -56,27 +60,46 @@ void vdb_qgraph_get_info(const struct vdb_qgraph *graph, struct vdb_qgraph_info 
 
 /* ---- Rules ---- */
 
+static bool is_among(const uint32_t *nodes, size_t count, uint32_t node)
+{
+    bool among = false;
+    for (size_t i = 0; i < count; i++) {
+        among = among || nodes[i] == node;
+    }
+    return among;
+}
+
 static vdb_status check_neighbours(const struct vdb_qgraph *graph, size_t node, struct vdb_err *err)
+{
+    uint32_t room[VDB_QGRAPH_DEGREE];
+    const uint32_t *nodes = qgraph_neighbours(graph, node, room);
+    uint64_t met[MET_WORDS] = {0}; /* bits of numbers: only what shares one can be there twice */
+    for (size_t i = 0; i < VDB_QGRAPH_DEGREE; i++) {
+        if (nodes[i] >= graph->node_count && nodes[i] != node) {
+            return vdb_err_set(err, VDB_CORRUPT, "qgraph: node %zu: neighbour %zu is %u, and there are %zu nodes",
+                               node, i, nodes[i], graph->node_count);
+        }
+        uint64_t *word = &met[nodes[i] / 64 % MET_WORDS];
+        const bool shared = (*word >> (nodes[i] % 64) & 1) != 0;
+        *word |= UINT64_C(1) << (nodes[i] % 64);
+        if (shared && nodes[i] != node && is_among(nodes, i, nodes[i])) {
+            return vdb_err_set(err, VDB_CORRUPT, "qgraph: node %zu: neighbour %u is there twice", node, nodes[i]);
+        }
+    }
+    return VDB_OK;
+}
+
+static vdb_status check_factors(const struct vdb_qgraph *graph, size_t node, struct vdb_err *err)
 {
     const uint32_t *nodes = qgraph_nodes(graph, node);
     const uint8_t *factors = qgraph_block(graph, node) + graph->shape.factors_at;
     for (size_t i = 0; i < VDB_QGRAPH_DEGREE; i++) {
         const uint16_t offset = vdb_load_u16(factors + i * sizeof offset);
         const uint16_t slope = vdb_load_u16(factors + (VDB_QGRAPH_DEGREE + i) * sizeof slope);
-        if (nodes[i] >= graph->node_count && nodes[i] != node) {
-            return vdb_err_set(err, VDB_CORRUPT, "qgraph: node %zu: neighbour %zu is %u, and there are %zu nodes",
-                               node, i, nodes[i], graph->node_count);
-        }
         if ((nodes[i] == node) != (offset == HALF_INFINITY) || (offset & 0x7FFFu) > HALF_INFINITY ||
             (slope & HALF_INFINITY) == HALF_INFINITY) {
             return vdb_err_set(err, VDB_CORRUPT, "qgraph: node %zu: neighbour %zu has no usable factors", node,
                                i);
-        }
-        for (size_t j = 0; j < i && nodes[i] != node; j++) {
-            if (nodes[j] == nodes[i]) {
-                return vdb_err_set(err, VDB_CORRUPT, "qgraph: node %zu: neighbour %u is there twice", node,
-                                   nodes[i]);
-            }
         }
     }
     return VDB_OK;
@@ -85,13 +108,18 @@ static vdb_status check_neighbours(const struct vdb_qgraph *graph, size_t node, 
 static vdb_status check_rows(const struct vdb_qgraph *graph, size_t node, size_t *row_at, struct vdb_bitset *seen,
                              struct vdb_err *err)
 {
-    const struct vdb_qgraph_head *head = qgraph_head(graph, node);
-    if (head->row_at != *row_at || head->row_count == 0 || head->row_count > graph->row_count - *row_at ||
-        head->row != graph->rows[head->row_at]) {
-        return vdb_err_set(err, VDB_CORRUPT, "qgraph: node %zu: rows %u and %u more are not its own", node,
-                           head->row_at, head->row_count);
+    const uint32_t at = graph->compact.degree > 0 ? vdb_qgraph_compact_row_at(graph, node)
+                                                  : qgraph_head(graph, node)->row_at;
+    if (at != *row_at || at >= graph->row_count) {
+        return vdb_err_set(err, VDB_CORRUPT, "qgraph: node %zu: its rows begin at %u", node, at);
     }
-    for (size_t i = 0; i < head->row_count; i++) {
+    const struct vdb_qgraph_head head = qgraph_rows_of(graph, node);
+    if (head.row_count == 0 || head.row_count > graph->row_count - *row_at ||
+        head.row != graph->rows[head.row_at]) {
+        return vdb_err_set(err, VDB_CORRUPT, "qgraph: node %zu: rows %u and %u more are not its own", node,
+                           head.row_at, head.row_count);
+    }
+    for (size_t i = 0; i < head.row_count; i++) {
         const uint32_t row = graph->rows[*row_at + i];
         if (row >= graph->row_end || !vdb_bitset_test(&graph->taken, row) || vdb_bitset_test(seen, row) ||
             (i > 0 && graph->rows[*row_at + i - 1] >= row)) {
@@ -99,24 +127,25 @@ static vdb_status check_rows(const struct vdb_qgraph *graph, size_t node, size_t
         }
         vdb_bitset_set(seen, row);
     }
-    *row_at += head->row_count;
+    *row_at += head.row_count;
     return VDB_OK;
 }
 
 static vdb_status check_vector(const struct vdb_qgraph *graph, const struct vdb_rows *rows, size_t node,
                                float *floats, uint8_t *inner, struct vdb_err *err)
 {
-    const struct vdb_qgraph_head *head = qgraph_head(graph, node);
-    const uint8_t *vector = qgraph_block(graph, node);
+    const struct vdb_qgraph_head head = qgraph_rows_of(graph, node);
+    const bool compact = graph->compact.degree > 0;
+    const uint8_t *vector = compact ? vdb_qgraph_compact_vector(graph, node) : qgraph_block(graph, node);
     uint32_t norm = 0;
-    for (size_t i = 0; i < graph->shape.dimension; i++) {
+    for (size_t i = 0; !compact && i < graph->shape.dimension; i++) {
         norm += (uint32_t)vector[i] * vector[i] - 256 * (uint32_t)vector[i];
     }
-    if (norm != head->norm) {
+    if (norm != head.norm) {
         return vdb_err_set(err, VDB_CORRUPT, "qgraph: node %zu: its norm is not its vector's", node);
     }
-    for (size_t i = 0; rows != NULL && i < head->row_count; i++) {
-        const uint32_t row = graph->rows[head->row_at + i];
+    for (size_t i = 0; rows != NULL && i < head.row_count; i++) {
+        const uint32_t row = graph->rows[head.row_at + i];
         vdb_qgraph_space_row(&graph->space, vdb_rows_at(rows, row), floats, inner);
         if (memcmp(inner, vector, graph->shape.dimension) != 0) {
             return vdb_err_set(err, VDB_CORRUPT, "qgraph: node %zu: its vector is not that of row %u", node, row);
@@ -128,12 +157,25 @@ static vdb_status check_vector(const struct vdb_qgraph *graph, const struct vdb_
 static vdb_status check_reach(const struct vdb_qgraph *graph, uint32_t *queue, struct vdb_bitset *seen,
                               struct vdb_err *err)
 {
+    const bool compact = graph->compact.degree > 0;
+    const size_t entries = compact ? 0 : graph->entry_count;
     size_t count = 0;
+    uint32_t room[VDB_QGRAPH_DEGREE];
     memset(seen->words, 0, vdb_bitset_words(seen->count) * sizeof *seen->words);
-    for (size_t done = 0; done < graph->entry_count + count; done++) {
-        const size_t node = done < graph->entry_count ? graph->node_count + done
-                                                      : queue[done - graph->entry_count];
-        const uint32_t *nodes = qgraph_nodes(graph, node);
+    for (size_t i = 0; compact && i < vdb_qgraph_compact_entries(graph); i++) {
+        queue[count] = (uint32_t)(graph->node_count * i / vdb_qgraph_compact_entries(graph));
+        vdb_bitset_set(seen, queue[count++]);
+    }
+    for (size_t done = 0; done < entries + count; done++) {
+        const size_t node = done < entries ? graph->node_count + done : queue[done - entries];
+        const uint32_t *nodes = qgraph_neighbours(graph, node, room);
+        if (done >= entries && done - entries + REACH_AHEAD < count) {
+            const uint32_t coming = queue[done - entries + REACH_AHEAD];
+            const uint8_t *links = compact ? vdb_qgraph_compact_links(graph, coming)
+                                           : (const uint8_t *)qgraph_nodes(graph, coming);
+            __builtin_prefetch(links);
+            __builtin_prefetch(links + VDB_CACHE_LINE_BYTES);
+        }
         for (size_t i = 0; i < VDB_QGRAPH_DEGREE; i++) {
             if (nodes[i] < graph->node_count && !vdb_bitset_test(seen, nodes[i])) {
                 vdb_bitset_set(seen, nodes[i]);
@@ -164,11 +206,16 @@ vdb_status vdb_qgraph_check(const struct vdb_qgraph *graph, const struct vdb_row
     if (graph->node_count == 0) {
         goto cleanup;
     }
-    for (size_t entry = 0; entry < graph->entry_count; entry++) {
+    const bool compact = graph->compact.degree > 0;
+    for (size_t entry = 0; !compact && entry < graph->entry_count; entry++) {
         VDB_CHECK(check_neighbours(graph, graph->node_count + entry, err));
+        VDB_CHECK(check_factors(graph, graph->node_count + entry, err));
     }
     for (size_t node = 0; node < graph->node_count; node++) {
-        VDB_CHECK(check_neighbours(graph, node, err));                  /* Q2 */
+        VDB_CHECK(check_neighbours(graph, node, err)); /* Q2 */
+        if (!compact) {
+            VDB_CHECK(check_factors(graph, node, err));
+        }
         VDB_CHECK(check_rows(graph, node, &row_at, &seen, err));        /* Q3 */
         VDB_CHECK(check_vector(graph, rows, node, floats, inner, err)); /* Q4 */
     }

@@ -25,6 +25,7 @@ struct vdb_qgraph_params {
     uint32_t ef_search;       /* width of a search that does not say */
     float alpha;              /* of pruning, of squared distances: 1 to 2 */
     uint64_t seed;
+    bool compact; /* no codes: a third of the memory, a slower search */
 };
 
 struct vdb_qgraph_params vdb_qgraph_params_default(void);
@@ -33,9 +34,11 @@ vdb_status vdb_qgraph_params_check(const struct vdb_qgraph_params *params, struc
 
 struct vdb_qgraph_info {
     size_t row_count;
-    size_t node_count; /* rows of equal inner vectors share a node */
-    unsigned code_bits;
-    unsigned block_bytes;
+    size_t node_count;    /* rows of equal inner vectors share a node */
+    unsigned code_bits;   /* 0: compact */
+    unsigned block_bytes; /* of a node, all told */
+    unsigned degree;      /* neighbours of a node */
+    bool compact;
     double explained;      /* part of the variance that the codes see: 0..1 */
     double average_degree; /* before fill-up */
     size_t linked;         /* nodes that had to be linked to be reachable */

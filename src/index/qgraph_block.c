@@ -2,13 +2,15 @@
  *
  * For a node x, its neighbour y and a query q, with r = y - x and P the projection on the codes' directions:
  *
- *     |q - y|^2 = |q - x|^2 + |r|^2 - 2 <q - x, r>,      <q - x, r> ~ <P(q - x), P r>
+ *     |q - y|^2 = |q - x|^2 + |r|^2 - 2 <P(q - x), P r> - 2 <Q(q - x), Q r>
  *
- * the rest of the product, in the directions that codes leave out, being small and of either sign. The code s
- * holds the signs of P r, and <v, P r> ~ f <v, s> with f = |P r|^2 / |P r|_1 is RaBitQ's estimate without bias
- * (Gao and Long 2024, section 3.2; f as they write it, 1 / <o-bar, o>). So
+ * Q being what P leaves out. The code s holds the signs of P r, and <v, P r> ~ f <v, s> with f = |P r|^2 / |P
+ * r|_1 is RaBitQ's estimate without bias (Gao and Long 2024, section 3.2; f as they write it, 1 / <o-bar, o>).
+ * The last product is close to T(y) - T(x) - |Q r|^2 with T(x) = |Q(x - mean)|^2. Three numbers a, k and m, near
+ * 1, 1 and 0, make the most of it on the data at hand (qgraph_fit.c):
  *
- *     |q - y|^2 ~ |q - x|^2 + offset + slope <P q, s>,   offset = |r|^2 + 2 f <P x, s>,   slope = -2 f
+ *     |q - y|^2 ~ |q - x|^2 + offset + slope <P q, s>,     slope = -2 a f
+ *     offset = (1 + m) |r|^2 + 2 a f <P x, s> + k (T(y) - T(x) - (|r|^2 - |P r|^2))
  *
  * Both factors are stored as f16, scaled so that a sample's greatest is 2^12 (offset) or 2^10 (slope).
  *
@@ -84,22 +86,26 @@ void vdb_qgraph_block_free(void *blocks, size_t mapped_bytes)
 }
 
 /* Factors without their units; writes the neighbour's code. */
-static void factors_of(const struct vdb_qgraph *graph, const int16_t *codes, uint32_t node, uint32_t neighbour,
-                       uint32_t distance, uint8_t *code, float *offset, float *slope)
+static void factors_of(const struct vdb_qgraph *graph, const struct qgraph_projected *nodes, uint32_t node,
+                       uint32_t neighbour, uint32_t distance, uint8_t *code, float *offset, float *slope)
 {
     const size_t bits = graph->shape.bits;
-    const struct vdb_qgraph_numbers n = graph->kernels->code(
-        codes + (node < graph->node_count ? node : graph->node_count) * bits, codes + (size_t)neighbour * bits,
-        bits, code);
+    const size_t from = node < graph->node_count ? node : graph->node_count;
+    const struct vdb_qgraph_numbers n = graph->kernels->code(nodes->codes + from * bits,
+                                                             nodes->codes + (size_t)neighbour * bits, bits, code);
+    const struct qgraph_fit *fit = &nodes->fit;
+    const float square_unit = graph->projection.unit * graph->projection.unit;
+    const float beside = (float)distance - (float)n.square * square_unit;
     float factor = 0;
     if (n.length > 0) {
-        factor = (float)n.square / (float)n.length * graph->projection.unit * graph->projection.unit;
+        factor = fit->along * ((float)n.square / (float)n.length * square_unit);
     }
-    *offset = (float)distance + 2 * factor * (float)n.product;
+    *offset = (1 + fit->length) * (float)distance + 2 * factor * (float)n.product +
+              fit->outside * (nodes->rest[neighbour] - nodes->rest[from] - beside);
     *slope = -2 * factor;
 }
 
-void vdb_qgraph_block_measure(const struct vdb_qgraph *graph, const int16_t *codes, uint32_t node,
+void vdb_qgraph_block_measure(const struct vdb_qgraph *graph, const struct qgraph_projected *nodes, uint32_t node,
                               const uint32_t *neighbours, const uint32_t *distances, size_t count,
                               float *offset_max, float *slope_max)
 {
@@ -107,27 +113,27 @@ void vdb_qgraph_block_measure(const struct vdb_qgraph *graph, const int16_t *cod
     for (size_t i = 0; i < count; i++) {
         float offset;
         float slope;
-        factors_of(graph, codes, node, neighbours[i], distances[i], code, &offset, &slope);
+        factors_of(graph, nodes, node, neighbours[i], distances[i], code, &offset, &slope);
         *offset_max = fmaxf(*offset_max, fabsf(offset));
         *slope_max = fmaxf(*slope_max, fabsf(slope));
     }
 }
 
-void vdb_qgraph_block_encode(const struct vdb_qgraph *graph, const int16_t *codes, uint32_t node,
+void vdb_qgraph_block_encode(const struct vdb_qgraph *graph, const struct qgraph_projected *nodes, uint32_t node,
                              const uint32_t *neighbours, const uint32_t *distances, size_t count)
 {
     const size_t bits = graph->shape.bits;
     uint8_t signs[VDB_FASTSCAN_CODES * VDB_QGRAPH_BITS_MAX / 8] = {0};
     uint8_t *block = qgraph_block(graph, node);
     uint16_t *factors = (uint16_t *)(void *)(block + graph->shape.factors_at);
-    uint32_t *nodes = qgraph_nodes(graph, node);
+    uint32_t *numbers = qgraph_nodes(graph, node);
     assert(count <= VDB_QGRAPH_DEGREE);
     for (size_t i = 0; i < VDB_QGRAPH_DEGREE; i++) {
         float offset = INFINITY;
         float slope = 0;
-        nodes[i] = i < count ? neighbours[i] : node;
+        numbers[i] = i < count ? neighbours[i] : node;
         if (i < count) {
-            factors_of(graph, codes, node, neighbours[i], distances[i], signs + i * bits / 8, &offset, &slope);
+            factors_of(graph, nodes, node, neighbours[i], distances[i], signs + i * bits / 8, &offset, &slope);
         }
         factors[i] = float_to_half(offset * graph->unit);
         factors[VDB_QGRAPH_DEGREE + i] = float_to_half(slope * graph->slope_unit);

@@ -1,7 +1,7 @@
 /* qgraph_build.c: from rows to a graph.
  *
  *     rows -> inner vectors, equal ones together -> projections -> an order in which near nodes lie near
- *     -> candidates (qgraph_near.c) -> pruned lists -> with reverse edges, filled up -> blocks
+ *     -> candidates (qgraph_near.c, qgraph_seeds.c) -> pruned lists -> with reverse edges, filled up -> blocks
  *     -> each refinement: every node searched in the graph as it is; what the walk expanded is pruned anew
  *     -> every node reachable from an entry
  *
@@ -26,6 +26,7 @@ enum {
     REFINEMENTS_MAX = 8,
     EF_SEARCH = 64,
     NODES_PER_ENTRY = 1024,
+    ENTRIES_COMPACT = 2, /* whose neighbours are measured one by one */
 };
 
 static const float ALPHA = 1.2F;
@@ -151,8 +152,9 @@ static void project_nodes(void *ctx, unsigned worker_number, size_t index)
             double x = (double)vector[i] - (double)projection->mean[i];
             whole += x * x;
         }
-        double rest = (whole - held * (double)projection->unit * (double)projection->unit) /
-                      (in_cloud * in_cloud);
+        const double outside = whole - held * (double)projection->unit * (double)projection->unit;
+        const double rest = outside / (in_cloud * in_cloud);
+        builder->rest[node] = (float)outside;
         builder->cloud.sum[node] = sum;
         builder->cloud.norm[node] = square + (rest > 0 && rest < 1e8 ? (int32_t)rest : 0);
     }
@@ -167,13 +169,14 @@ static vdb_status project(struct qgraph_builder *builder, struct vdb_err *err)
                                     err));
     vdb_qgraph_block_shape(graph->space.dimension, graph->projection.bits, &graph->shape);
     const size_t bits = graph->shape.bits;
-    builder->codes = vdb_calloc(count + 1, bits * sizeof *builder->codes); /* the middle's are 0 */
+    builder->codes = vdb_calloc(count + 1, bits * sizeof *builder->codes);
+    builder->rest = vdb_calloc(count + 1, sizeof *builder->rest);
     builder->cloud = (struct qgraph_cloud){.count = count, .bits = bits};
     builder->cloud.codes = vdb_calloc(count, bits);
     builder->cloud.norm = vdb_calloc(count, sizeof *builder->cloud.norm);
     builder->cloud.sum = vdb_calloc(count, sizeof *builder->cloud.sum);
-    bool done = builder->codes != NULL && builder->cloud.codes != NULL && builder->cloud.norm != NULL &&
-                builder->cloud.sum != NULL;
+    bool done = builder->codes != NULL && builder->rest != NULL && builder->cloud.codes != NULL &&
+                builder->cloud.norm != NULL && builder->cloud.sum != NULL;
     for (unsigned i = 0; done && i < builder->worker_count; i++) {
         builder->workers[i].projected = vdb_alloc_aligned(bits * sizeof *builder->workers[i].projected);
         done = builder->workers[i].projected != NULL;
@@ -187,19 +190,48 @@ static vdb_status project(struct qgraph_builder *builder, struct vdb_err *err)
 
 /* ---- The order of nodes ---- */
 
-/* Moves `count` items of `bytes` each so that the i-th is what was order[i]-th; one of zeros comes behind. */
-static bool reorder(void **items, const uint32_t *order, size_t count, size_t bytes)
+/* Moves `count` items of `bytes` each so that the i-th is what was order[i]-th: along each cycle of the order,
+ * the first of it kept in `spare`. moved: count bits. */
+static void reorder(void *items, const uint32_t *order, size_t count, size_t bytes, char *spare,
+                    struct vdb_bitset *moved)
 {
-    char *moved = vdb_calloc(count + 1, bytes);
-    if (moved == NULL) {
-        return false;
+    char *all = items;
+    memset(moved->words, 0, vdb_bitset_words(count) * sizeof *moved->words);
+    for (size_t first = 0; first < count; first++) {
+        if (vdb_bitset_test(moved, first)) {
+            continue;
+        }
+        memcpy(spare, all + first * bytes, bytes);
+        size_t to = first;
+        for (size_t from = order[to]; from != first; to = from, from = order[from]) {
+            __builtin_prefetch(all + (size_t)order[from] * bytes);
+            memcpy(all + to * bytes, all + from * bytes, bytes);
+            vdb_bitset_set(moved, to);
+        }
+        memcpy(all + to * bytes, spare, bytes);
+        vdb_bitset_set(moved, to);
     }
-    for (size_t i = 0; i < count; i++) {
-        memcpy(moved + i * bytes, (const char *)*items + order[i] * bytes, bytes);
+}
+
+/* What is known of nodes goes where the nodes went. */
+static vdb_status reorder_all(struct qgraph_builder *builder, struct vdb_err *err)
+{
+    const size_t count = builder->graph->node_count;
+    const size_t bits = builder->graph->shape.bits;
+    struct vdb_bitset moved = {0};
+    char *spare = vdb_calloc(bits, sizeof *builder->codes);
+    if (spare == NULL || !vdb_bitset_init(&moved, count)) {
+        free(spare);
+        return vdb_err_no_memory(err, "the graph's order");
     }
-    free(*items);
-    *items = moved;
-    return true;
+    reorder(builder->codes, builder->order, count, bits * sizeof *builder->codes, spare, &moved);
+    reorder(builder->rest, builder->order, count, sizeof *builder->rest, spare, &moved);
+    reorder(builder->cloud.codes, builder->order, count, bits, spare, &moved);
+    reorder(builder->cloud.norm, builder->order, count, sizeof *builder->cloud.norm, spare, &moved);
+    reorder(builder->cloud.sum, builder->order, count, sizeof *builder->cloud.sum, spare, &moved);
+    vdb_bitset_fini(&moved);
+    free(spare);
+    return VDB_OK;
 }
 
 static uint32_t norm_of(const uint8_t *vector, size_t dimension)
@@ -211,16 +243,37 @@ static uint32_t norm_of(const uint8_t *vector, size_t dimension)
     return norm;
 }
 
+static void place_nodes(void *ctx, unsigned worker_number, size_t index)
+{
+    struct qgraph_builder *builder = ctx;
+    struct vdb_qgraph *graph = builder->graph;
+    (void)worker_number;
+    for (size_t node = index * QGRAPH_PIECE_NODES; node < qgraph_piece_end(index, graph->node_count); node++) {
+        const size_t from = builder->order[node];
+        const uint8_t *vector = builder->vectors + from * builder->vector_bytes;
+        struct vdb_qgraph_head *head = qgraph_head(graph, node);
+        uint32_t row_at = builder->places[node];
+        memcpy(qgraph_block(graph, node), vector, graph->shape.dimension);
+        head->row_at = row_at;
+        head->row = builder->taken[builder->firsts[from]];
+        head->row_count = builder->places[node + 1] - row_at;
+        head->norm = norm_of(vector, graph->shape.dimension);
+        for (uint32_t row = builder->firsts[from]; row != UINT32_MAX; row = builder->next[row]) {
+            graph->rows[row_at++] = builder->taken[row];
+        }
+    }
+}
+
 /* Puts all into the order, vectors and rows into blocks; then `vectors` is gone. */
 static vdb_status place(struct qgraph_builder *builder, struct vdb_err *err)
 {
     struct vdb_qgraph *graph = builder->graph;
     const size_t count = graph->node_count;
-    const size_t bits = graph->shape.bits;
     size_t bytes;
     builder->order = vdb_calloc(count, sizeof *builder->order);
+    builder->places = vdb_calloc(count + 1, sizeof *builder->places);
     graph->rows = vdb_calloc(graph->row_count, sizeof *graph->rows);
-    if (builder->order == NULL || graph->rows == NULL ||
+    if (builder->order == NULL || builder->places == NULL || graph->rows == NULL ||
         !vdb_size_mul(count + QGRAPH_ENTRIES_MAX, graph->shape.block_bytes, &bytes)) {
         return vdb_err_no_memory(err, "the graph's order");
     }
@@ -230,22 +283,18 @@ static vdb_status place(struct qgraph_builder *builder, struct vdb_err *err)
     }
     graph->entry_count = (uint32_t)(count / NODES_PER_ENTRY);
     graph->entry_count = graph->entry_count < 1 ? 1 : graph->entry_count;
-    graph->entry_count = graph->entry_count < QGRAPH_ENTRIES_MAX ? graph->entry_count : QGRAPH_ENTRIES_MAX;
+    const uint32_t most = builder->params.compact ? ENTRIES_COMPACT : QGRAPH_ENTRIES_MAX;
+    graph->entry_count = graph->entry_count < most ? graph->entry_count : most;
     VDB_TRY(vdb_qgraph_near_order(&builder->cloud, builder->params.seed + 1, builder->pool, builder->order, err));
-    size_t row_at = 0;
-    for (size_t i = 0; i < count; i++) {
-        const size_t from = builder->order[i];
-        const uint8_t *vector = builder->vectors + from * builder->vector_bytes;
-        struct vdb_qgraph_head *head = qgraph_head(graph, i);
-        memcpy(qgraph_block(graph, i), vector, graph->shape.dimension);
-        head->row_at = (uint32_t)row_at;
-        head->row = builder->taken[builder->firsts[from]];
-        for (uint32_t row = builder->firsts[from]; row != UINT32_MAX; row = builder->next[row]) {
-            graph->rows[row_at++] = builder->taken[row];
+    uint32_t row_at = 0;
+    for (size_t i = 0; i < count; i++) { /* first where each node's rows go, then all at once */
+        builder->places[i] = row_at;
+        for (uint32_t row = builder->firsts[builder->order[i]]; row != UINT32_MAX; row = builder->next[row]) {
+            row_at++;
         }
-        head->row_count = (uint32_t)row_at - head->row_at;
-        head->norm = norm_of(vector, graph->shape.dimension);
     }
+    builder->places[count] = row_at;
+    vdb_qgraph_build_run(builder, count, place_nodes);
     for (size_t entry = 0; entry < graph->entry_count; entry++) {
         uint8_t *middle = qgraph_block(graph, count + entry);
         for (size_t d = 0; d < graph->shape.dimension; d++) {
@@ -253,28 +302,16 @@ static vdb_status place(struct qgraph_builder *builder, struct vdb_err *err)
         }
         qgraph_head(graph, count + entry)->norm = norm_of(middle, graph->shape.dimension);
     }
-    void *codes = builder->codes;
-    void *low = builder->cloud.codes;
-    void *norm = builder->cloud.norm;
-    void *sum = builder->cloud.sum;
-    bool done = reorder(&codes, builder->order, count, bits * sizeof *builder->codes) &&
-                reorder(&low, builder->order, count, bits) &&
-                reorder(&norm, builder->order, count, sizeof *builder->cloud.norm) &&
-                reorder(&sum, builder->order, count, sizeof *builder->cloud.sum);
-    builder->codes = codes;
-    builder->cloud.codes = low;
-    builder->cloud.norm = norm;
-    builder->cloud.sum = sum;
-    free(builder->vectors);
+    vdb_qgraph_block_free(builder->vectors, builder->vectors_mapped);
     builder->vectors = NULL;
-    return done ? VDB_OK : vdb_err_no_memory(err, "the graph's order");
+    return reorder_all(builder, err);
 }
 
 /* ---- All of it ---- */
 
 struct vdb_qgraph_params vdb_qgraph_params_default(void)
 {
-    return (struct vdb_qgraph_params){EF_CONSTRUCTION, REFINEMENTS, 0, EF_SEARCH, ALPHA, 1};
+    return (struct vdb_qgraph_params){EF_CONSTRUCTION, REFINEMENTS, 0, EF_SEARCH, ALPHA, 1, false};
 }
 
 vdb_status vdb_qgraph_params_check(const struct vdb_qgraph_params *params, struct vdb_err *err)
@@ -327,15 +364,18 @@ static void builder_fini(struct qgraph_builder *builder)
     vdb_pool_destroy(builder->pool);
     free(builder->workers);
     free(builder->taken);
-    free(builder->vectors);
+    vdb_qgraph_block_free(builder->vectors, builder->vectors_mapped);
     free(builder->firsts);
     free(builder->next);
     free(builder->order);
+    free(builder->places);
     free(builder->codes);
+    free(builder->rest);
     free(builder->cloud.codes);
     free(builder->cloud.norm);
     free(builder->cloud.sum);
     vdb_qgraph_near_fini(&builder->near);
+    vdb_qgraph_seeds_fini(&builder->seeding);
     vdb_qgraph_weave_lists_fini(&builder->now);
     vdb_qgraph_weave_lists_fini(&builder->then);
     free(builder->incoming_at);
@@ -381,9 +421,11 @@ static vdb_status builder_init(struct qgraph_builder *builder, struct vdb_err *e
             return vdb_err_no_memory(err, "the graph's threads");
         }
     }
+    builder->degree = builder->params.compact ? vdb_qgraph_compact_degree(builder->graph->space.dimension)
+                                              : VDB_QGRAPH_DEGREE;
     builder->vector_bytes = vdb_round_up(builder->graph->space.dimension, 64);
     if (vdb_size_mul(builder->taken_count, builder->vector_bytes, &bytes)) {
-        builder->vectors = vdb_alloc_aligned(bytes);
+        builder->vectors = vdb_qgraph_block_alloc(bytes, &builder->vectors_mapped);
     }
     return builder->vectors != NULL ? VDB_OK : vdb_err_no_memory(err, "the graph's vectors");
 }
@@ -419,7 +461,15 @@ vdb_status vdb_qgraph_build(const struct vdb_rows *rows, const struct vdb_index_
         VDB_CHECK(project(&builder, err));
         VDB_CHECK(vdb_qgraph_build_report(&builder, err));
         VDB_CHECK(place(&builder, err));
+        VDB_CHECK(vdb_qgraph_seeds_init(&builder, err));
         VDB_CHECK(vdb_qgraph_weave(&builder, err));
+        if (builder.params.compact) {
+            VDB_CHECK(vdb_qgraph_compact_from(graph, err));
+        }
+        if (!vdb_qgraph_stop_set(graph)) {
+            status = vdb_err_no_memory(err, "the graph's widths");
+            goto cleanup;
+        }
     }
     *out = graph;
 cleanup:

@@ -4,22 +4,22 @@
  *
  *     0    8  "VDBQGRA" and a zero
  *     8    4  version, 1                  a later one is refused
- *     12   4  features, 0                 unknown bits are refused
+ *     12   4  features: 1, it is compact   unknown bits are refused
  *     16   8  bytes in all
  *     24   8  stamp of the rows
  *     32   4  dimension of the rows
  *     36   1  element
  *     37   1  metric
  *     38   2  0
- *     40   4  code bits
- *     44   4  entries: blocks behind those of the nodes
+ *     40   4  code bits; 0 if compact, as projections and factors have no numbers then
+ *     44   4  entries: blocks behind those of the nodes; or, compact, as many times 32 nodes at equal spaces
  *     48   8  node_count
  *     56   8  row_count
  *     64   8  row_end
  *     72   4  ef_search
  *     76   4  step            f32, as the five that follow
  *     80   4  longest
- *     84   4  0
+ *     84   4  alpha of pruning, or 0
  *     88   4  scale and unit of projections
  *     96   4  unit and slope_unit of factors
  *     104  8  explained       f64
@@ -28,7 +28,7 @@
  *     128     centre: dimension f32, unless inner distances are exact
  *             matrix, offset (i32) and mean (f32) of projections (none without nodes)
  *             rows: row_count u32
- *             blocks (qgraph_kernels.h)
+ *             blocks (qgraph_kernels.h); or, compact, vectors and links (qgraph_compact.c)
  *             4 bytes CRC-32C of all before
  *
  * What loads has passed vdb_qgraph_check; whether the rows are those it was built over, the stamp says. Threads:
@@ -43,7 +43,14 @@
 #include "base/mem.h"
 #include "qgraph_internal.h"
 
-enum { OFFSET_PER_INPUT = 255 * 128, VERSION = 1, HEADER_BYTES = 128, TRAILER_BYTES = 4, PIECE_BYTES = 1 << 20 };
+enum {
+    OFFSET_PER_INPUT = 255 * 128,
+    VERSION = 1,
+    FEATURE_COMPACT = 1,
+    HEADER_BYTES = 128,
+    TRAILER_BYTES = 4,
+    PIECE_BYTES = 1 << 20
+};
 
 static const char MAGIC[8] = "VDBQGRA";
 
@@ -63,7 +70,8 @@ static size_t groups_of(const struct vdb_qgraph *graph)
 
 static void parts_of(const struct vdb_qgraph *graph, struct part parts[PARTS])
 {
-    const bool any = graph->node_count > 0;
+    const bool compact = graph->compact.degree > 0;
+    const bool any = graph->node_count > 0 && !compact;
     const size_t bits = any ? graph->shape.bits : 0;
     const size_t dimension = any ? graph->space.dimension : 0;
     parts[0] = (struct part){graph->space.centre,
@@ -72,7 +80,9 @@ static void parts_of(const struct vdb_qgraph *graph, struct part parts[PARTS])
     parts[2] = (struct part){graph->projection.offset, bits * sizeof(int32_t)};
     parts[3] = (struct part){graph->projection.mean, dimension * sizeof(float)};
     parts[4] = (struct part){graph->rows, graph->row_count * sizeof(uint32_t)};
-    parts[5] = (struct part){graph->blocks, (graph->node_count + graph->entry_count) * graph->shape.block_bytes};
+    parts[5] = (struct part){graph->blocks,
+                             compact ? graph->compact.bytes
+                                     : (graph->node_count + graph->entry_count) * graph->shape.block_bytes};
 }
 
 /* ---- Save ---- */
@@ -89,16 +99,17 @@ static void put_f64(struct vdb_buf *buf, double value)
 
 static void put_header(const struct vdb_qgraph *graph, uint64_t stamp, uint64_t bytes, struct vdb_buf *buf)
 {
+    const bool compact = graph->compact.degree > 0;
     vdb_buf_put(buf, MAGIC, sizeof MAGIC);
     vdb_buf_put_u32(buf, VERSION);
-    vdb_buf_put_u32(buf, 0);
+    vdb_buf_put_u32(buf, compact ? FEATURE_COMPACT : 0);
     vdb_buf_put_u64(buf, bytes);
     vdb_buf_put_u64(buf, stamp);
     vdb_buf_put_u32(buf, graph->space.row_dimension);
     vdb_buf_put_u8(buf, (uint8_t)graph->space.element);
     vdb_buf_put_u8(buf, (uint8_t)graph->space.metric);
     vdb_buf_put_u16(buf, 0);
-    vdb_buf_put_u32(buf, graph->shape.bits);
+    vdb_buf_put_u32(buf, compact ? 0 : graph->shape.bits);
     vdb_buf_put_u32(buf, graph->entry_count);
     vdb_buf_put_u64(buf, graph->node_count);
     vdb_buf_put_u64(buf, graph->row_count);
@@ -106,7 +117,7 @@ static void put_header(const struct vdb_qgraph *graph, uint64_t stamp, uint64_t 
     vdb_buf_put_u32(buf, graph->ef_search);
     put_f32(buf, graph->space.step);
     put_f32(buf, graph->space.longest);
-    vdb_buf_put_u32(buf, 0);
+    put_f32(buf, graph->alpha);
     put_f32(buf, graph->projection.scale);
     put_f32(buf, graph->projection.unit);
     put_f32(buf, graph->unit);
@@ -201,7 +212,7 @@ static vdb_status check_envelope(const uint8_t *data, size_t bytes, struct vdb_e
     if (bytes < HEADER_BYTES + TRAILER_BYTES || memcmp(data, MAGIC, sizeof MAGIC) != 0) {
         return vdb_err_set(err, VDB_CORRUPT, "qgraph: %zu bytes that are no graph", bytes);
     }
-    if (vdb_load_u32(data + 8) != VERSION || vdb_load_u32(data + 12) != 0) {
+    if (vdb_load_u32(data + 8) != VERSION || (vdb_load_u32(data + 12) & ~(uint32_t)FEATURE_COMPACT) != 0) {
         return vdb_err_set(err, VDB_VERSION, "qgraph: version %u with features %x; this build reads version %u",
                            vdb_load_u32(data + 8), vdb_load_u32(data + 12), VERSION);
     }
@@ -221,8 +232,8 @@ static bool is_positive(float x)
 }
 
 /* The rest of the header; counts are those that the remaining bytes can hold. */
-static vdb_status read_header(const struct vdb_rows *rows, struct vdb_qgraph *graph, struct vdb_cursor *cursor,
-                              struct vdb_err *err)
+static vdb_status read_header(const struct vdb_rows *rows, bool compact, struct vdb_qgraph *graph,
+                              struct vdb_cursor *cursor, struct vdb_err *err)
 {
     struct qgraph_space *space = &graph->space;
     struct qgraph_projection *projection = &graph->projection;
@@ -235,7 +246,7 @@ static vdb_status read_header(const struct vdb_rows *rows, struct vdb_qgraph *gr
     vdb_qgraph_space_set(space, rows);
     space->step = take_f32(cursor);
     space->longest = take_f32(cursor);
-    const uint32_t zero = vdb_cursor_u32(cursor);
+    graph->alpha = take_f32(cursor);
     projection->scale = take_f32(cursor);
     projection->unit = take_f32(cursor);
     graph->unit = take_f32(cursor);
@@ -254,18 +265,25 @@ static vdb_status read_header(const struct vdb_rows *rows, struct vdb_qgraph *gr
                            (unsigned long long)node_count, (unsigned long long)row_count,
                            (unsigned long long)row_end);
     }
-    if ((node_count > 0 && (bits == 0 || bits % 64 != 0 || bits > VDB_QGRAPH_BITS_MAX)) ||
+    const bool coded = node_count > 0 && !compact;
+    if ((coded && (bits == 0 || bits % 64 != 0 || bits > VDB_QGRAPH_BITS_MAX)) || (compact && bits != 0) ||
         graph->ef_search == 0 || graph->ef_search > VDB_QGRAPH_EF_MAX || !is_positive(space->step) ||
-        !(space->longest >= 0) || zero != 0 || !is_positive(graph->unit) || !is_positive(graph->slope_unit) ||
-        (node_count > 0 && (!is_positive(projection->scale) || !is_positive(projection->unit)))) {
+        !(space->longest >= 0) || !(graph->alpha == 0 || (graph->alpha >= 1 && graph->alpha <= 2)) ||
+        !is_positive(graph->unit) || !is_positive(graph->slope_unit) ||
+        (coded && (!is_positive(projection->scale) || !is_positive(projection->unit)))) {
         return vdb_err_set(err, VDB_CORRUPT, "qgraph: header: a number is out of range");
     }
-    projection->inputs = space->dimension;
+    projection->inputs = coded ? space->dimension : 0;
     projection->bits = bits;
     graph->node_count = (size_t)node_count;
     graph->row_count = (size_t)row_count;
     graph->row_end = (size_t)row_end;
-    if (node_count > 0) {
+    if (compact && node_count == 0) {
+        return vdb_err_set(err, VDB_CORRUPT, "qgraph: header: compact, and no nodes");
+    }
+    if (compact) {
+        vdb_qgraph_compact_shape(graph);
+    } else if (node_count > 0) {
         vdb_qgraph_block_shape(space->dimension, bits, &graph->shape);
     }
     return VDB_OK;
@@ -274,6 +292,7 @@ static vdb_status read_header(const struct vdb_rows *rows, struct vdb_qgraph *gr
 static vdb_status read_parts(struct vdb_qgraph *graph, struct vdb_cursor *cursor, struct vdb_err *err)
 {
     struct part parts[PARTS];
+    const bool coded = graph->node_count > 0 && graph->compact.degree == 0;
     size_t wanted = 0;
     parts_of(graph, parts); /* counts are below 2^31, blocks below 2^20: no product wraps */
     for (size_t i = 0; i < PARTS; i++) {
@@ -309,7 +328,7 @@ static vdb_status read_parts(struct vdb_qgraph *graph, struct vdb_cursor *cursor
         }
         vdb_bitset_set(&graph->taken, graph->rows[i]);
     }
-    for (size_t i = 0; graph->node_count > 0 && i < graph->projection.bits; i++) {
+    for (size_t i = 0; coded && i < graph->projection.bits; i++) {
         /* |sum of an input times a weight| is at most 255 * 127 each: what is further off would overflow later */
         if (abs(graph->projection.offset[i] / (OFFSET_PER_INPUT + 1)) > (int)graph->projection.inputs) {
             return vdb_err_set(err, VDB_CORRUPT, "qgraph: projections: offset %zu is %d", i,
@@ -332,6 +351,7 @@ vdb_status vdb_qgraph_load(const struct vdb_rows *rows, uint64_t stamp, const vo
     struct vdb_qgraph *graph = NULL;
     *out = NULL;
     VDB_CHECK(check_envelope(data, bytes, err));
+    const bool compact = (vdb_load_u32((const uint8_t *)data + 12) & FEATURE_COMPACT) != 0;
     vdb_cursor_init(&cursor, data, bytes - TRAILER_BYTES);
     (void)vdb_cursor_take(&cursor, 24);
     VDB_CHECK(check_origin(rows, stamp, &cursor, err));
@@ -341,9 +361,13 @@ vdb_status vdb_qgraph_load(const struct vdb_rows *rows, uint64_t stamp, const vo
         goto cleanup;
     }
     graph->kernels = vdb_qgraph_kernels_get();
-    VDB_CHECK(read_header(rows, graph, &cursor, err));
+    VDB_CHECK(read_header(rows, compact, graph, &cursor, err));
     VDB_CHECK(read_parts(graph, &cursor, err));
     VDB_CHECK(vdb_qgraph_check(graph, NULL, err));
+    if (!vdb_qgraph_stop_set(graph)) {
+        status = vdb_err_no_memory(err, "a saved graph");
+        goto cleanup;
+    }
     *out = graph;
     graph = NULL;
 cleanup:

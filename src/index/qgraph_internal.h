@@ -17,11 +17,15 @@
 #include "qgraph_kernels.h"
 
 enum {
-    QGRAPH_DOT_SPREAD = 32, /* extra dimensions of dot */
+    QGRAPH_SPREAD_WIDTH = 256, /* places of a pool whose distances are known of the data... */
+    QGRAPH_SPREAD_K = 128,     /* ...and of the nearest; a walk for more does not end early */
+    QGRAPH_DOT_SPREAD = 32,    /* extra dimensions of dot */
     QGRAPH_SCRATCH_SLOTS = 64,
     QGRAPH_ENTRIES_MAX = 8,
     QGRAPH_CANDIDATES_MAX = 1024, /* of one node; more incoming ones are left out */
     QGRAPH_PIECE_NODES = 128,     /* of a pass over all nodes, for one thread at a time */
+    QGRAPH_SEEDS_MAX = 128,       /* more are passed over */
+    QGRAPH_SEED_CANDIDATES = 64,  /* of one node */
 };
 
 /* Rows to inner vectors. */
@@ -53,6 +57,7 @@ struct qgraph_scratch {
     size_t capacity; /* entries the pool's arrays can hold */
     uint32_t *marks; /* of vdb_qgraph_pool; clear between searches */
     uint32_t met[VDB_QGRAPH_MET_WORDS];
+    uint32_t nearest[QGRAPH_SPREAD_K];
     struct vdb_candidate *visited; /* nodes in the order of expansion: their inner distances */
     size_t visited_capacity;
     size_t visited_count;
@@ -64,14 +69,30 @@ struct qgraph_scratch {
     float *floats; /* row_dimension of them */
     struct vdb_candidate *heap;
     size_t heap_capacity;
+    uint64_t *keys; /* compact: the pool... */
+    size_t keys_capacity;
+    uint32_t *touched; /* ...and nodes that are marked */
+    size_t touched_count;
+    size_t touched_capacity;
+};
+
+/* Where a graph without codes has what: qgraph_compact.c. */
+struct qgraph_compact {
+    uint32_t degree; /* 0: there are blocks with codes */
+    uint32_t id_bytes;
+    uint32_t vector_bytes;
+    uint32_t link_bytes;
+    size_t links_at; /* behind the vectors */
+    size_t bytes;
 };
 
 struct vdb_qgraph {
     struct qgraph_space space;
     struct qgraph_projection projection;
     struct vdb_qgraph_shape shape;
+    struct qgraph_compact compact;
     const struct vdb_qgraph_kernels *kernels;
-    uint8_t *blocks;
+    uint8_t *blocks;         /* or, compact, vectors and links */
     size_t blocks_bytes;     /* as mapped */
     uint32_t *rows;          /* by node, then ascending */
     size_t row_count;        /* of them */
@@ -84,6 +105,11 @@ struct vdb_qgraph {
     uint32_t ef_search;
     double average_degree;
     size_t linked;
+    float alpha; /* of pruning, as the build chose it; 0: not known */
+    /* qgraph_stop.c: mean distances of a pool's places, estimated, and of the nearest measured, in one unit. */
+    bool spread_known;
+    float spread_pool[QGRAPH_SPREAD_WIDTH];
+    float spread_exact[QGRAPH_SPREAD_K];
     _Atomic(struct qgraph_scratch *) scratch[QGRAPH_SCRATCH_SLOTS];
 };
 
@@ -100,6 +126,43 @@ static inline struct vdb_qgraph_head *qgraph_head(const struct vdb_qgraph *graph
 static inline uint32_t *qgraph_nodes(const struct vdb_qgraph *graph, size_t node)
 {
     return (uint32_t *)(void *)(qgraph_block(graph, node) + graph->shape.nodes_at);
+}
+
+/* ---- qgraph_compact.c ---- */
+uint32_t vdb_qgraph_compact_degree(uint32_t dimension);
+/* Fills graph->compact and shape, from space and node_count, of which no product wraps. */
+void vdb_qgraph_compact_shape(struct vdb_qgraph *graph);
+/* Makes a built graph compact. */
+vdb_status vdb_qgraph_compact_from(struct vdb_qgraph *graph, struct vdb_err *err) VDB_MUST_CHECK;
+const uint8_t *vdb_qgraph_compact_vector(const struct vdb_qgraph *graph, size_t node);
+const uint8_t *vdb_qgraph_compact_links(const struct vdb_qgraph *graph, size_t node);
+/* Where the node's rows begin; of node_count: where all end. */
+uint32_t vdb_qgraph_compact_row_at(const struct vdb_qgraph *graph, size_t node);
+/* VDB_QGRAPH_DEGREE of them; places nobody has hold the node itself. */
+void vdb_qgraph_compact_nodes(const struct vdb_qgraph *graph, size_t node, uint32_t *out);
+/* Nodes that walks begin from: the i-th of n is node_count * i / n. */
+size_t vdb_qgraph_compact_entries(const struct vdb_qgraph *graph);
+bool vdb_qgraph_compact_walk(const struct vdb_qgraph *graph, struct qgraph_scratch *scratch, size_t ef);
+
+/* A node's rows. */
+static inline struct vdb_qgraph_head qgraph_rows_of(const struct vdb_qgraph *graph, size_t node)
+{
+    if (graph->compact.degree == 0) {
+        return *qgraph_head(graph, node);
+    }
+    const uint32_t at = vdb_qgraph_compact_row_at(graph, node);
+    return (struct vdb_qgraph_head){
+        .row_at = at, .row_count = vdb_qgraph_compact_row_at(graph, node + 1) - at, .row = graph->rows[at]};
+}
+
+/* A node's neighbours: VDB_QGRAPH_DEGREE, in `room` if they have to be written. */
+static inline const uint32_t *qgraph_neighbours(const struct vdb_qgraph *graph, size_t node, uint32_t *room)
+{
+    if (graph->compact.degree == 0) {
+        return qgraph_nodes(graph, node);
+    }
+    vdb_qgraph_compact_nodes(graph, node, room);
+    return room;
 }
 
 /* ---- qgraph_space.c ---- */
@@ -122,17 +185,31 @@ vdb_status vdb_qgraph_project_init(struct qgraph_projection *projection, const u
 void vdb_qgraph_project_fini(struct qgraph_projection *projection);
 
 /* ---- qgraph_block.c ---- */
+
+/* What neighbours' estimates are multiplied by: qgraph_fit.c. */
+struct qgraph_fit {
+    float along;
+    float outside;
+    float length;
+};
+
+/* All nodes as encoding wants them, and behind them the middle, which is 0. */
+struct qgraph_projected {
+    const int16_t *codes; /* `bits` each */
+    const float *rest;    /* of each: the squared length, from the mean, that the projection leaves out */
+    struct qgraph_fit fit;
+};
+
 void vdb_qgraph_block_shape(uint32_t dimension, uint32_t bits, struct vdb_qgraph_shape *out);
 /* Memory for blocks on huge pages where there are any; zeroed; NULL when short. */
 void *vdb_qgraph_block_alloc(size_t bytes, size_t *mapped_bytes);
 void vdb_qgraph_block_free(void *blocks, size_t mapped_bytes);
-/* Writes codes, factors and numbers of neighbours. codes: projections of all nodes, and behind them of the
- * middle, `bits` each. node: or an entry, node_count and on. count up to VDB_QGRAPH_DEGREE; the rest of the block
- * points to the node itself at infinity. */
-void vdb_qgraph_block_encode(const struct vdb_qgraph *graph, const int16_t *codes, uint32_t node,
+/* Writes codes, factors and numbers of neighbours. node: or an entry, node_count and on. count up to
+ * VDB_QGRAPH_DEGREE; the rest of the block points to the node itself at infinity. */
+void vdb_qgraph_block_encode(const struct vdb_qgraph *graph, const struct qgraph_projected *nodes, uint32_t node,
                              const uint32_t *neighbours, const uint32_t *distances, size_t count);
 /* Raises *offset_max and *slope_max to the greatest magnitudes that encoding these would store, before units. */
-void vdb_qgraph_block_measure(const struct vdb_qgraph *graph, const int16_t *codes, uint32_t node,
+void vdb_qgraph_block_measure(const struct vdb_qgraph *graph, const struct qgraph_projected *nodes, uint32_t node,
                               const uint32_t *neighbours, const uint32_t *distances, size_t count,
                               float *offset_max, float *slope_max);
 
@@ -156,7 +233,8 @@ struct qgraph_cloud {
     int32_t *sum;  /* of codes */
 };
 
-vdb_status vdb_qgraph_near_find(const struct qgraph_cloud *cloud, size_t width, uint64_t seed,
+/* balls: how many a node goes to. */
+vdb_status vdb_qgraph_near_find(const struct qgraph_cloud *cloud, size_t width, size_t balls, uint64_t seed,
                                 struct vdb_pool *pool, struct qgraph_near *out,
                                 struct vdb_err *err) VDB_MUST_CHECK;
 void vdb_qgraph_near_fini(struct qgraph_near *near);
@@ -170,6 +248,14 @@ void vdb_qgraph_search_release(const struct vdb_qgraph *graph, struct qgraph_scr
 void vdb_qgraph_search_free(struct qgraph_scratch *scratch);
 /* From scratch->inner: fills scratch->visited, nodes expanded and their distances. False when memory is short. */
 bool vdb_qgraph_search_walk(const struct vdb_qgraph *graph, struct qgraph_scratch *scratch, size_t ef);
+/* Keeps the `width` least of the distances offered, ascending. */
+void vdb_qgraph_search_keep(uint32_t *nearest, size_t *count, size_t width, uint32_t distance);
+
+/* ---- qgraph_stop.c ---- */
+/* Of a graph with all its edges; false when memory is short. */
+bool vdb_qgraph_stop_set(struct vdb_qgraph *graph);
+/* A walk that keeps k ends beyond this many times the k-th distance; INFINITY: it does not. */
+float vdb_qgraph_stop_factor(const struct vdb_qgraph *graph, size_t ef, size_t k);
 
 /* ---- Building: qgraph_build.c and qgraph_weave.c ---- */
 
@@ -177,6 +263,24 @@ bool vdb_qgraph_search_walk(const struct vdb_qgraph *graph, struct qgraph_scratc
 struct qgraph_candidate {
     uint32_t node;
     uint32_t distance;
+};
+
+/* Graphs that the build takes neighbours from. */
+struct qgraph_seed {
+    const struct vdb_qgraph *graph;
+    uint32_t *new_of; /* of each of its nodes: the node it became, UINT32_MAX for none */
+    size_t given;     /* nodes that come from it */
+};
+
+struct qgraph_seeding {
+    struct qgraph_seed seeds[QGRAPH_SEEDS_MAX];
+    size_t count;
+    size_t largest;   /* the seed that gave most */
+    size_t given;     /* by all */
+    bool most;        /* they gave more than half */
+    size_t unsettled; /* nodes that need a walk */
+    uint8_t *seed_of; /* of each node: where it comes from, UINT8_MAX for nowhere... */
+    uint32_t *old_of; /* ...and as which node of that seed */
 };
 
 /* Lists of VDB_QGRAPH_DEGREE places for each node. */
@@ -208,14 +312,21 @@ struct qgraph_builder {
     size_t taken_count;
     struct qgraph_builder_worker *workers;
     unsigned worker_count;
+    size_t degree;    /* neighbours of a node */
     uint8_t *vectors; /* inner vectors of all rows, then of nodes: codes_at bytes each, zero past dimension */
     size_t vector_bytes;
+    size_t vectors_mapped;
     uint32_t *firsts; /* of each node: its first row, as a place in `taken`... */
     uint32_t *next;   /* ...and of each place: the next of the same node, UINT32_MAX at the end */
     uint32_t *order;
-    int16_t *codes; /* projections of nodes */
+    uint32_t *places; /* of each node in that order: where its rows begin; and where all end */
+    int16_t *codes;   /* projections of nodes */
+    float *rest;      /* as struct qgraph_projected has it */
+    struct qgraph_fit fit;
     struct qgraph_cloud cloud;
     struct qgraph_near near;
+    struct qgraph_seeding seeding;
+    bool fill_first; /* the first graph gets no reverse edges: what pruning leaves free is filled up at once */
     struct qgraph_lists now;
     struct qgraph_lists then;
     size_t *incoming_at; /* node_count + 1 */
@@ -232,6 +343,24 @@ static inline size_t qgraph_piece_end(size_t index, size_t items)
     size_t end = (index + 1) * QGRAPH_PIECE_NODES;
     return end < items ? end : items;
 }
+
+/* ---- qgraph_seeds.c ---- */
+/* Once nodes have their places. Without usable seeds nothing happens. */
+vdb_status vdb_qgraph_seeds_init(struct qgraph_builder *builder, struct vdb_err *err) VDB_MUST_CHECK;
+void vdb_qgraph_seeds_fini(struct qgraph_seeding *seeding);
+/* Neighbours that the node's seed knows of, at most QGRAPH_SEED_CANDIDATES, perhaps some of them twice. */
+size_t vdb_qgraph_seeds_near(const struct qgraph_seeding *seeding, uint32_t node, uint32_t *out);
+/* True: the node needs no walk. */
+bool vdb_qgraph_seeds_settled(const struct qgraph_seeding *seeding, uint32_t node);
+
+static inline struct qgraph_projected qgraph_projected(const struct qgraph_builder *builder)
+{
+    return (struct qgraph_projected){builder->codes, builder->rest, builder->fit};
+}
+
+/* ---- qgraph_fit.c ---- */
+/* Sets builder->fit, from builder->now and builder->near. */
+void vdb_qgraph_fit_set(struct qgraph_builder *builder);
 
 /* ---- qgraph_weave.c ---- */
 /* Edges of all nodes, written into their blocks. */

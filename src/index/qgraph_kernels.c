@@ -46,6 +46,7 @@ static uint32_t visit(const struct vdb_qgraph_shape *shape, const struct vdb_qgr
     const float base = (float)exact * query->unit;
     uint16_t sums[VDB_FASTSCAN_CODES];
     query->scan(block + shape->codes_at, query->tables, shape->bits, sums);
+    const float bound = vdb_qgraph_kernels_bound(pool);
     float estimates[VDB_QGRAPH_DEGREE];
     uint32_t near = 0;
     for (size_t i = 0; i < VDB_QGRAPH_DEGREE; i++) {
@@ -53,7 +54,7 @@ static uint32_t visit(const struct vdb_qgraph_shape *shape, const struct vdb_qgr
         float estimate = half_to_float(factors[VDB_QGRAPH_DEGREE + i]) * value;
         estimate = estimate + half_to_float(factors[i]);
         estimates[i] = estimate + base;
-        near |= (uint32_t)(estimates[i] < pool->distances[pool->lanes - 1]) << i;
+        near |= (uint32_t)(estimates[i] < bound) << i;
     }
     vdb_qgraph_kernels_insert_all(pool, near, estimates, nodes);
     return exact;

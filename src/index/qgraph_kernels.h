@@ -68,14 +68,15 @@ struct vdb_qgraph_pool {
     uint32_t *nodes;       /* likewise; VDB_QGRAPH_DONE */
     uint32_t lanes;        /* the arrays' length, a multiple of VDB_QGRAPH_POOL_LANES */
     uint32_t next;         /* the first that is not done, or `lanes` */
+    float limit;           /* nobody estimated as far as this goes in */
     const uint32_t *marks; /* a bit for each node: expanded */
     uint32_t *met; /* VDB_QGRAPH_MET_WORDS: a bit for node % VDB_QGRAPH_MET_BITS, set when one was put in */
 };
 
 /* Visits a node: returns its exact squared distance from the query; puts into the pool those of its neighbours
- * that are estimated nearer than the pool's worst and are not marked; sets pool->next. First those that were
- * never put in, in their order (`met` may take one for another, which costs time and nothing else), then the
- * others, which may stand in the pool: a node keeps the least of its estimates. */
+ * that are estimated nearer than the pool's worst and its limit and are not marked; sets pool->next. First those
+ * that were never put in, in their order (`met` may take one for another, which costs time and nothing else),
+ * then the others, which may stand in the pool: a node keeps the least of its estimates. */
 typedef uint32_t vdb_qgraph_visit_fn(const struct vdb_qgraph_shape *shape, const struct vdb_qgraph_query *query,
                                      const uint8_t *block, struct vdb_qgraph_pool *pool);
 
@@ -119,6 +120,12 @@ const struct vdb_qgraph_kernels *vdb_qgraph_kernels_get(void);
 void vdb_qgraph_kernels_fill(struct vdb_qgraph_kernels *table, unsigned level, unsigned extensions);
 
 /* ---- What the kernel files share ---- */
+
+static inline float vdb_qgraph_kernels_bound(const struct vdb_qgraph_pool *pool)
+{
+    const float worst = pool->distances[pool->lanes - 1];
+    return worst < pool->limit ? worst : pool->limit;
+}
 
 /* A node that stands in the pool moves up if it is now estimated nearer. */
 static inline void vdb_qgraph_kernels_insert(struct vdb_qgraph_pool *pool, float distance, uint32_t node)

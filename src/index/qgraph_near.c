@@ -25,9 +25,8 @@ enum {
     LEAF_MAX = 1024,
     LEADERS_MAX = 1000,
     LEADERS_MIN = 4,
-    FIRST_FANOUT = 4, /* balls of a node... */
-    NEXT_FANOUT = 1,  /* ...and parts of a ball that it goes on to */
-    LEAF_KEEP = 10,   /* neighbours that a ball offers a node */
+    NEXT_FANOUT = 1, /* parts of a ball that a node goes on to */
+    LEAF_KEEP = 10,  /* neighbours that a ball offers a node */
     KEEP_MAX = 16,
     STRIPES = 256,
     DEPTH_MAX = 12,
@@ -77,6 +76,7 @@ struct job {
     struct ball leaders;
     const uint32_t *ids;
     size_t id_count;
+    size_t balls;
     size_t fanout;
     uint32_t *assigned; /* fanout for each id, UINT32_MAX for none */
     /* Leaves: members of leaf i from leaves[i] on. */
@@ -319,7 +319,7 @@ static bool carve(struct job *job, const uint32_t *ids, size_t count, unsigned d
         }
         return true;
     }
-    const size_t fanout = depth == 0 ? FIRST_FANOUT : NEXT_FANOUT;
+    const size_t fanout = depth == 0 ? job->balls : NEXT_FANOUT;
     size_t leader_count = count * fanout * 2 / LEAF_MAX;
     leader_count = leader_count < LEADERS_MIN ? LEADERS_MIN : leader_count;
     leader_count = leader_count > LEADERS_MAX ? LEADERS_MAX : leader_count;
@@ -446,7 +446,7 @@ static bool job_init(struct job *job, const struct qgraph_cloud *cloud, uint64_t
     return true;
 }
 
-vdb_status vdb_qgraph_near_find(const struct qgraph_cloud *cloud, size_t width, uint64_t seed,
+vdb_status vdb_qgraph_near_find(const struct qgraph_cloud *cloud, size_t width, size_t balls, uint64_t seed,
                                 struct vdb_pool *pool, struct qgraph_near *out, struct vdb_err *err)
 {
     struct job job;
@@ -460,6 +460,7 @@ vdb_status vdb_qgraph_near_find(const struct qgraph_cloud *cloud, size_t width, 
     for (size_t i = 0; done && i < cloud->count; i++) {
         ids[i] = (uint32_t)i;
     }
+    job.balls = balls;
     done = done && carve(&job, ids, cloud->count, 0);
     if (done) {
         job.near = out;

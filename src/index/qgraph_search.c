@@ -4,13 +4,13 @@
  * that it has a place near the query to start from before it has read a node. It keeps a pool of the `ef` nodes
  * estimated nearest. Each step expands the best that is not: its exact distance comes from its block's vector,
  * its neighbours' estimates from its codes, and those that beat the pool's worst go in. The walk ends when all of
- * the pool is expanded.
+ * the pool is expanded, or nobody left in it is near enough (qgraph_stop.c).
  *
  * Blocks come from memory, and a visit takes less time than one is on its way. So the walk takes the next few
  * nodes from the pool and asks for their blocks while it visits an earlier one: a choice that a later visit might
  * not have made, which costs two or three visits in all, and one that is never taken back, so that nothing is
- * read in vain. Against one visited at once with the runner-up asked for, four ahead gave 1.25 times the queries at
- * a width on 108,000 x 128 (960 bytes a block), 1.1 times on 60,000 x 784 (2,112), both at a better recall.
+ * read in vain. Against one visited at once with the runner-up asked for, four ahead gave 1.25 times the queries
+ * at a width on 108,000 x 128 (960 bytes a block), 1.1 times on 60,000 x 784 (2,112), both at a better recall.
  *
  * A search's memory is kept by the graph and lent for one search at a time; only expanded nodes are marked, and
  * their marks are taken back one by one. So a search allocates nothing once its width has been seen, and clears 2
@@ -29,7 +29,10 @@
 
 enum {
     VISITED_MIN = 1024,
-    AHEAD = 4,       /* blocks asked for and not visited yet: measured */
+    AHEAD = 4,      /* blocks asked for and not visited yet: measured */
+    ROWS_AHEAD = 2, /* asked for while one is measured, so many bytes of each */
+    ROW_BYTES_AHEAD = 4096,
+    SURE = 4,
     RERANK_MORE = 5, /* candidates measured again beyond 3 k / 2 */
     SCAN_ROWS_PER_VISIT =
         4, /* distances on the rows that cost what a visit does: measured at 784 dimensions of u8 */
@@ -53,6 +56,8 @@ void vdb_qgraph_search_free(struct qgraph_scratch *scratch)
     free(scratch->tables);
     free(scratch->floats);
     free(scratch->heap);
+    free(scratch->keys);
+    free(scratch->touched);
     free(scratch);
 }
 
@@ -251,17 +256,61 @@ static inline uint32_t take_next(const struct vdb_qgraph *graph, struct qgraph_s
     return node;
 }
 
-bool vdb_qgraph_search_walk(const struct vdb_qgraph *graph, struct qgraph_scratch *scratch, size_t ef)
+void vdb_qgraph_search_keep(uint32_t *nearest, size_t *count, size_t width, uint32_t distance)
+{
+    size_t i = *count < width ? (*count)++ : width;
+    if (i == width) {
+        if (distance >= nearest[width - 1]) {
+            return;
+        }
+        i = width - 1;
+    }
+    for (; i > 0 && nearest[i - 1] > distance; i--) {
+        nearest[i] = nearest[i - 1];
+    }
+    nearest[i] = distance;
+}
+
+/* When a walk ends before its pool does: beyond `factor` times the k-th distance. INFINITY: never. */
+struct stop {
+    size_t k;
+    float factor;
+    uint32_t places; /* of the pool, once k are known */
+};
+
+/* After a visit: once k are known, the pool's limit and its other places. */
+static void set_limit(const struct vdb_qgraph *graph, struct qgraph_scratch *scratch, const struct stop *stop,
+                      size_t *known, uint32_t distance)
+{
+    struct vdb_qgraph_pool *pool = &scratch->pool;
+    const uint32_t full = (uint32_t)vdb_round_up(stop->places, VDB_QGRAPH_POOL_LANES);
+    vdb_qgraph_search_keep(scratch->nearest, known, stop->k, distance);
+    if (*known < stop->k) {
+        return;
+    }
+    pool->limit = (float)scratch->nearest[stop->k - 1] * graph->unit * stop->factor;
+    if (pool->lanes < full) {
+        pool->next = pool->next == pool->lanes ? full : pool->next; /* nobody is in the other places yet */
+        pool->lanes = full;
+    }
+}
+
+/* The walk whose pool has `ef` places, and with a stop, of which it begins with so many. */
+static bool walk(const struct vdb_qgraph *graph, struct qgraph_scratch *scratch, size_t ef,
+                 const struct stop *stop)
 {
     struct vdb_qgraph_pool *pool = &scratch->pool;
     const struct vdb_qgraph_query query = prepare(graph, scratch);
-    const uint32_t limit = (uint32_t)ef;
+    const bool stops = stop != NULL;
+    const uint32_t limit = stops ? stop->places : (uint32_t)ef;
+    size_t known = 0;
     bool complete = true;
     pool->lanes = (uint32_t)vdb_round_up(ef, VDB_QGRAPH_POOL_LANES);
+    pool->limit = INFINITY;
     pool->marks = scratch->marks;
     pool->met = scratch->met;
     memset(scratch->met, 0, sizeof scratch->met);
-    for (uint32_t i = 0; i < pool->lanes; i++) {
+    for (uint32_t i = 0; i < vdb_round_up(limit, VDB_QGRAPH_POOL_LANES); i++) {
         pool->distances[i] = INFINITY;
         pool->nodes[i] = VDB_QGRAPH_DONE;
     }
@@ -273,8 +322,9 @@ bool vdb_qgraph_search_walk(const struct vdb_qgraph *graph, struct qgraph_scratc
     uint32_t coming[AHEAD]; /* asked for, in the order in which they will be visited */
     size_t count = 0;
     for (;;) {
-        while (count < AHEAD && pool->next < limit) {
-            coming[count++] = take_next(graph, scratch, limit);
+        while (count < AHEAD && pool->next < limit && pool->next < pool->lanes &&
+               pool->distances[pool->next] <= pool->limit) {
+            coming[count++] = take_next(graph, scratch, limit < pool->lanes ? limit : pool->lanes);
         }
         if (count == 0) {
             break;
@@ -289,11 +339,20 @@ bool vdb_qgraph_search_walk(const struct vdb_qgraph *graph, struct qgraph_scratc
             complete = false;
             break;
         }
+        if (stops) {
+            set_limit(graph, scratch, stop, &known, distance);
+        }
     }
     for (size_t i = 0; i < scratch->visited_count; i++) {
         scratch->marks[scratch->visited[i].row / 32] = 0;
     }
     return complete;
+}
+
+bool vdb_qgraph_search_walk(const struct vdb_qgraph *graph, struct qgraph_scratch *scratch, size_t ef)
+{
+    return graph->compact.degree > 0 ? vdb_qgraph_compact_walk(graph, scratch, ef)
+                                     : walk(graph, scratch, ef, NULL);
 }
 
 /* ---- Search ---- */
@@ -312,9 +371,9 @@ static void offer(struct answer *answer, uint32_t node, double distance)
 {
     const struct vdb_qgraph *graph = answer->graph;
     const struct vdb_rows *rows = answer->rows;
-    const struct vdb_qgraph_head *head = qgraph_head(graph, node);
-    for (uint32_t i = 0; i < head->row_count; i++) {
-        uint32_t row = i == 0 ? head->row : graph->rows[head->row_at + i];
+    const struct vdb_qgraph_head head = qgraph_rows_of(graph, node);
+    for (uint32_t i = 0; i < head.row_count; i++) {
+        uint32_t row = i == 0 ? head.row : graph->rows[head.row_at + i];
         if (answer->query->allow != NULL && !vdb_bitset_test(answer->query->allow, row)) {
             continue;
         }
@@ -331,12 +390,37 @@ static void offer(struct answer *answer, uint32_t node, double distance)
 
 static bool any_allowed(const struct answer *answer, uint32_t node)
 {
-    const struct vdb_qgraph_head *head = qgraph_head(answer->graph, node);
+    const struct vdb_qgraph_head head = qgraph_rows_of(answer->graph, node);
     bool any = answer->query->allow == NULL;
-    for (uint32_t i = 0; i < head->row_count && !any; i++) {
-        any = vdb_bitset_test(answer->query->allow, i == 0 ? head->row : answer->graph->rows[head->row_at + i]);
+    for (uint32_t i = 0; i < head.row_count && !any; i++) {
+        any = vdb_bitset_test(answer->query->allow, i == 0 ? head.row : answer->graph->rows[head.row_at + i]);
     }
     return any;
+}
+
+static void ask_for_row(const struct answer *answer, uint32_t node)
+{
+    const struct vdb_rows *rows = answer->rows;
+    const size_t bytes = vdb_vector_bytes(rows->element, rows->dimension);
+    const char *row = vdb_rows_at(rows, qgraph_rows_of(answer->graph, node).row);
+    for (size_t at = 0; at < bytes && at < ROW_BYTES_AHEAD; at += VDB_CACHE_LINE_BYTES) {
+        __builtin_prefetch(row + at);
+    }
+}
+
+/* False: no row of a node at this inner distance is one of the k nearest. Each element of two inner vectors is
+ * off by a rounding of variance 1/12, which makes I = |q - x|^2 greater by dimension / 6 in the mean and
+ * scatters it with a deviation of 2 sqrt(I / 6); SURE of them are left. */
+static bool can_get_in(const struct answer *answer, double inner)
+{
+    const struct qgraph_space *space = &answer->graph->space;
+    if (space->metric == VDB_METRIC_DOT) {
+        return true;
+    }
+    const double least = inner - space->dimension / 6.0 - SURE * 2 * sqrt(inner / 6);
+    const double unit = (double)space->step * (double)space->step *
+                        (space->metric == VDB_METRIC_COSINE ? 0.5 : 1);
+    return !(least * unit > vdb_topk_bound(answer->topk));
 }
 
 /* The nearest visited nodes by inner distance, measured again on the rows. */
@@ -359,11 +443,14 @@ static bool rerank(struct answer *answer, struct qgraph_scratch *scratch)
             (void)vdb_topk_push(&best, visited->distance, visited->row);
         }
     }
-    for (size_t i = 0; i < best.count; i++) {
-        const struct vdb_qgraph_head *head = qgraph_head(answer->graph, best.heap[i].row);
-        __builtin_prefetch(vdb_rows_at(answer->rows, head->row));
+    vdb_topk_finish(&best);
+    for (size_t i = 0; i < best.count && i < ROWS_AHEAD; i++) {
+        ask_for_row(answer, best.heap[i].row);
     }
-    for (size_t i = 0; i < best.count; i++) {
+    for (size_t i = 0; i < best.count && can_get_in(answer, best.heap[i].distance); i++) {
+        if (i + ROWS_AHEAD < best.count) {
+            ask_for_row(answer, best.heap[i + ROWS_AHEAD].row);
+        }
         offer(answer, best.heap[i].row, 0);
     }
     return true;
@@ -413,6 +500,7 @@ vdb_status vdb_qgraph_search(const struct vdb_qgraph *graph, const struct vdb_ro
     vdb_status status = VDB_OK;
     struct answer answer = {graph, rows, query, topk, 0, 0};
     struct qgraph_scratch *scratch = NULL;
+    struct stop stop = {.k = topk->k};
     bool complete = true;
     assert(topk->k > 0 && rows->dimension == graph->space.row_dimension);
     assert(query->allow == NULL || query->allow->count >= graph->row_end);
@@ -427,7 +515,9 @@ vdb_status vdb_qgraph_search(const struct vdb_qgraph *graph, const struct vdb_ro
         scan(&answer);
         goto counters;
     }
-    scratch = vdb_qgraph_search_scratch(graph, ef);
+    stop.factor = query->allow == NULL ? vdb_qgraph_stop_factor(graph, ef, topk->k) : INFINITY;
+    stop.places = (uint32_t)(ef * 2 < graph->node_count ? ef * 2 : graph->node_count);
+    scratch = vdb_qgraph_search_scratch(graph, stop.factor < INFINITY ? stop.places : ef);
     if (scratch == NULL) {
         return vdb_err_no_memory(err, "a search of the graph");
     }
@@ -435,8 +525,9 @@ vdb_status vdb_qgraph_search(const struct vdb_qgraph *graph, const struct vdb_ro
         scan(&answer);
         goto counters;
     }
-    complete = vdb_qgraph_search_walk(graph, scratch, ef);
-    answer.computed = scratch->visited_count;
+    complete = stop.factor < INFINITY ? walk(graph, scratch, ef, &stop)
+                                      : vdb_qgraph_search_walk(graph, scratch, ef);
+    answer.computed = graph->compact.degree > 0 ? scratch->touched_count : scratch->visited_count;
     if (complete && graph->space.exact) {
         for (size_t i = 0; i < scratch->visited_count; i++) {
             if (scratch->visited[i].distance <= vdb_topk_bound(topk)) {

@@ -19,6 +19,10 @@
 enum {
     DEGREE = VDB_QGRAPH_DEGREE,
     NEAR_WIDTH = 32,
+    BALLS = 4,          /* of a node... */
+    SEEDED_BALLS = 1,   /* ...where seeds know most: the parts get tied together */
+    UNSETTLED_PART = 8, /* with fewer than one node in so many to walk to, no one does */
+    AHEAD = 6,          /* vectors asked for before they are measured */
     MEASURED_NODES = 2000,
     ALPHA_NODES = 500,
     ALPHA_STEPS = 4,
@@ -64,14 +68,28 @@ static void sort_candidates(struct qgraph_builder_worker *worker, uint32_t self)
     worker->count = kept;
 }
 
+static inline void ask_for(const struct qgraph_builder *builder, uint32_t node)
+{
+    const uint8_t *vector = qgraph_block(builder->graph, node);
+    for (size_t at = 0; at < builder->graph->shape.dimension; at += VDB_CACHE_LINE_BYTES) {
+        __builtin_prefetch(vector + at);
+    }
+}
+
 /* Fills worker->picked from its sorted candidates. */
 static void prune(const struct qgraph_builder *builder, struct qgraph_builder_worker *worker, bool fill)
 {
     uint32_t left_out[DEGREE];
     size_t left_count = 0;
     worker->picked_count = 0;
-    for (size_t i = 0; i < worker->count && worker->picked_count < DEGREE; i++) {
+    for (size_t i = 0; i < worker->count && i < AHEAD; i++) {
+        ask_for(builder, worker->candidates[i].node);
+    }
+    for (size_t i = 0; i < worker->count && worker->picked_count < builder->degree; i++) {
         const struct qgraph_candidate candidate = worker->candidates[i];
+        if (i + AHEAD < worker->count) {
+            ask_for(builder, worker->candidates[i + AHEAD].node);
+        }
         bool occluded = false;
         for (size_t k = 0; k < worker->picked_count && !occluded; k++) {
             uint32_t between = distance_of(builder, candidate.node, worker->picked[k].node);
@@ -83,7 +101,7 @@ static void prune(const struct qgraph_builder *builder, struct qgraph_builder_wo
             left_out[left_count++] = (uint32_t)i;
         }
     }
-    for (size_t i = 0; fill && i < left_count && worker->picked_count < DEGREE; i++) {
+    for (size_t i = 0; fill && i < left_count && worker->picked_count < builder->degree; i++) {
         worker->picked[worker->picked_count++] = worker->candidates[left_out[i]];
     }
 }
@@ -95,6 +113,17 @@ static void write_list(struct qgraph_lists *lists, size_t node, const struct qgr
         lists->distances[node * DEGREE + i] = worker->picked[i].distance;
     }
     lists->counts[node] = (uint8_t)worker->picked_count;
+}
+
+/* The nearest candidates, which fill up what merging leaves free. */
+static void write_nearest(struct qgraph_lists *lists, size_t node, const struct qgraph_builder_worker *worker)
+{
+    const size_t count = worker->count < DEGREE ? worker->count : DEGREE;
+    for (size_t i = 0; i < count; i++) {
+        lists->nodes[node * DEGREE + i] = worker->candidates[i].node;
+        lists->distances[node * DEGREE + i] = worker->candidates[i].distance;
+    }
+    lists->counts[node] = (uint8_t)count;
 }
 
 static void add(struct qgraph_builder_worker *worker, uint32_t node, uint32_t distance)
@@ -111,14 +140,36 @@ static void add_list(struct qgraph_builder_worker *worker, const struct qgraph_l
     }
 }
 
-/* What the balls found near a node, as sorted candidates. */
+/* Measures and adds nodes from all over. */
+static void add_nodes(const struct qgraph_builder *builder, struct qgraph_builder_worker *worker, uint32_t node,
+                      const uint32_t *others, size_t count)
+{
+    for (size_t i = 0; i < count && i < AHEAD; i++) {
+        ask_for(builder, others[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (i + AHEAD < count) {
+            ask_for(builder, others[i + AHEAD]);
+        }
+        add(worker, others[i], distance_of(builder, node, others[i]));
+    }
+}
+
+/* What the balls found near a node, and what its seed knows. */
+static void add_near(const struct qgraph_builder *builder, struct qgraph_builder_worker *worker, uint32_t node)
+{
+    const struct qgraph_near *near = &builder->near;
+    uint32_t known[QGRAPH_SEED_CANDIDATES];
+    add_nodes(builder, worker, node, known, vdb_qgraph_seeds_near(&builder->seeding, node, known));
+    if (near->counts != NULL) {
+        add_nodes(builder, worker, node, near->nodes + node * near->width, near->counts[node]);
+    }
+}
+
 static void take_near(const struct qgraph_builder *builder, struct qgraph_builder_worker *worker, uint32_t node)
 {
     worker->count = 0;
-    for (size_t i = 0; i < builder->near.counts[node]; i++) {
-        const uint32_t other = builder->near.nodes[node * builder->near.width + i];
-        add(worker, other, distance_of(builder, node, other));
-    }
+    add_near(builder, worker, node);
     sort_candidates(worker, node);
 }
 
@@ -128,7 +179,13 @@ static void take_near(const struct qgraph_builder *builder, struct qgraph_builde
  * params' alpha comes nearer to 1 until pruning a sample leaves out enough. */
 static void set_alpha(struct qgraph_builder *builder)
 {
+    const struct qgraph_seeding *seeding = &builder->seeding;
     const size_t count = builder->graph->node_count;
+    const float known = seeding->count > 0 ? seeding->seeds[seeding->largest].graph->alpha : 0;
+    if (known > 0) { /* lists that were pruned before leave out few */
+        builder->params.alpha = known < builder->params.alpha ? known : builder->params.alpha;
+        return;
+    }
     struct qgraph_builder_worker *worker = &builder->workers[0];
     for (unsigned step = 0; step < ALPHA_STEPS; step++) {
         size_t picked = 0;
@@ -145,7 +202,7 @@ static void set_alpha(struct qgraph_builder *builder)
     }
 }
 
-/* The first: of what the balls found. */
+/* The first: of what is known near a node. */
 static void prune_near(void *ctx, unsigned worker_number, size_t index)
 {
     struct qgraph_builder *builder = ctx;
@@ -153,8 +210,11 @@ static void prune_near(void *ctx, unsigned worker_number, size_t index)
     for (size_t node = index * QGRAPH_PIECE_NODES; node < qgraph_piece_end(index, builder->graph->node_count);
          node++) {
         take_near(builder, worker, (uint32_t)node);
-        prune(builder, worker, false);
-        write_list(&builder->then, node, worker);
+        prune(builder, worker, builder->fill_first);
+        write_list(builder->fill_first ? &builder->now : &builder->then, node, worker);
+        if (!builder->fill_first) {
+            write_nearest(&builder->now, node, worker);
+        }
     }
 }
 
@@ -172,19 +232,23 @@ static void prune_walked(void *ctx, unsigned worker_number, size_t index)
         return;
     }
     for (size_t node = index * QGRAPH_PIECE_NODES; node < qgraph_piece_end(index, graph->node_count); node++) {
-        memcpy(scratch->inner, qgraph_block(graph, node), graph->shape.dimension);
-        if (!vdb_qgraph_search_walk(graph, scratch, ef)) {
-            worker->failed = true;
-            break;
-        }
         worker->count = 0;
         add_list(worker, &builder->now, node);
+        scratch->visited_count = 0;
+        if (!vdb_qgraph_seeds_settled(&builder->seeding, (uint32_t)node)) {
+            memcpy(scratch->inner, qgraph_block(graph, node), graph->shape.dimension);
+            if (!vdb_qgraph_search_walk(graph, scratch, ef)) {
+                worker->failed = true;
+                break;
+            }
+        }
         for (size_t i = 0; i < scratch->visited_count; i++) {
             add(worker, scratch->visited[i].row, (uint32_t)scratch->visited[i].distance);
         }
         sort_candidates(worker, (uint32_t)node);
         prune(builder, worker, false);
         write_list(&builder->then, node, worker);
+        write_nearest(&builder->now, node, worker);
     }
     vdb_qgraph_search_release(graph, scratch);
 }
@@ -228,10 +292,7 @@ static void prune_merged(void *ctx, unsigned worker_number, size_t index)
         }
         sort_candidates(worker, (uint32_t)node);
         if (worker->count < DEGREE) {
-            for (size_t i = 0; i < builder->near.counts[node]; i++) {
-                uint32_t other = builder->near.nodes[node * builder->near.width + i];
-                add(worker, other, distance_of(builder, (uint32_t)node, other));
-            }
+            add_list(worker, &builder->now, node);
             sort_candidates(worker, (uint32_t)node);
         }
         prune(builder, worker, true);
@@ -239,15 +300,20 @@ static void prune_merged(void *ctx, unsigned worker_number, size_t index)
     }
 }
 
+static void encode_node(const struct qgraph_builder *builder, size_t node)
+{
+    const struct qgraph_projected projected = qgraph_projected(builder);
+    vdb_qgraph_block_encode(builder->graph, &projected, (uint32_t)node, builder->now.nodes + node * DEGREE,
+                            builder->now.distances + node * DEGREE, builder->now.counts[node]);
+}
+
 static void encode(void *ctx, unsigned worker_number, size_t index)
 {
-    struct qgraph_builder *builder = ctx;
+    const struct qgraph_builder *builder = ctx;
     (void)worker_number;
     for (size_t node = index * QGRAPH_PIECE_NODES; node < qgraph_piece_end(index, builder->graph->node_count);
          node++) {
-        vdb_qgraph_block_encode(builder->graph, builder->codes, (uint32_t)node,
-                                builder->now.nodes + node * DEGREE, builder->now.distances + node * DEGREE,
-                                builder->now.counts[node]);
+        encode_node(builder, node);
     }
 }
 
@@ -260,11 +326,12 @@ static float power_of_two_below(float x)
 static void set_units(struct qgraph_builder *builder)
 {
     struct vdb_qgraph *graph = builder->graph;
+    const struct qgraph_projected projected = qgraph_projected(builder);
     float offset = 0;
     float slope = 0;
     const size_t every = graph->node_count / MEASURED_NODES + 1;
     for (size_t node = 0; node < graph->node_count; node += every) {
-        vdb_qgraph_block_measure(graph, builder->codes, (uint32_t)node, builder->now.nodes + node * DEGREE,
+        vdb_qgraph_block_measure(graph, &projected, (uint32_t)node, builder->now.nodes + node * DEGREE,
                                  builder->now.distances + node * DEGREE, builder->now.counts[node], &offset,
                                  &slope);
     }
@@ -276,6 +343,7 @@ static void set_units(struct qgraph_builder *builder)
 static void set_entries(struct qgraph_builder *builder)
 {
     struct vdb_qgraph *graph = builder->graph;
+    const struct qgraph_projected projected = qgraph_projected(builder);
     const size_t wanted = (size_t)graph->entry_count * DEGREE;
     const size_t count = graph->node_count < wanted ? graph->node_count : wanted;
     for (size_t entry = 0; entry < graph->entry_count; entry++) {
@@ -288,7 +356,7 @@ static void set_entries(struct qgraph_builder *builder)
             distances[filled] = distance_of(builder, number, nodes[filled]);
             filled++;
         }
-        vdb_qgraph_block_encode(graph, builder->codes, number, nodes, distances, filled);
+        vdb_qgraph_block_encode(graph, &projected, number, nodes, distances, filled);
     }
 }
 
@@ -299,7 +367,9 @@ struct reach {
     size_t count;
     size_t done;
     bool *seen;
-    uint32_t *needed; /* of each node: the places through which others were first reached */
+    uint32_t *needed;  /* of each node: the places through which others were first reached */
+    uint32_t *changed; /* nodes whose lists did, some of them twice */
+    size_t changed_count;
 };
 
 static void spread(const struct qgraph_lists *lists, struct reach *reach)
@@ -322,10 +392,10 @@ static bool link_from(struct qgraph_builder *builder, struct reach *reach, uint3
 {
     struct qgraph_lists *lists = &builder->now;
     size_t place = lists->counts[from];
-    if (place < DEGREE) {
+    if (place < builder->degree) {
         lists->counts[from]++;
     } else {
-        uint32_t spare = ~reach->needed[from];
+        uint32_t spare = ~reach->needed[from] & (UINT32_MAX >> (DEGREE - builder->degree));
         if (spare == 0) {
             return false;
         }
@@ -336,6 +406,7 @@ static bool link_from(struct qgraph_builder *builder, struct reach *reach, uint3
     reach->needed[from] |= UINT32_C(1) << place;
     reach->seen[node] = true;
     reach->queue[reach->count++] = node;
+    reach->changed[reach->changed_count++] = from;
     return true;
 }
 
@@ -347,12 +418,15 @@ static vdb_status link_all(struct qgraph_builder *builder, struct vdb_err *err)
     struct vdb_qgraph *graph = builder->graph;
     const size_t count = graph->node_count;
     const size_t ef = DEGREE * 2 < count ? DEGREE * 2 : count;
-    struct reach reach = {vdb_calloc(count, sizeof(uint32_t)), 0, 0, vdb_calloc(count, sizeof(bool)),
-                          vdb_calloc(count, sizeof(uint32_t))};
+    struct reach reach = {.queue = vdb_calloc(count, sizeof(uint32_t)),
+                          .seen = vdb_calloc(count, sizeof(bool)),
+                          .needed = vdb_calloc(count, sizeof(uint32_t)),
+                          .changed = vdb_calloc(count, sizeof(uint32_t))};
     struct qgraph_scratch *scratch = vdb_qgraph_search_scratch(graph, ef);
     struct qgraph_builder_worker *worker = &builder->workers[0];
     size_t spare = 0; /* in the queue: all before it are full */
-    if (reach.queue == NULL || reach.seen == NULL || reach.needed == NULL || scratch == NULL) {
+    if (reach.queue == NULL || reach.seen == NULL || reach.needed == NULL || reach.changed == NULL ||
+        scratch == NULL) {
         status = vdb_err_no_memory(err, "the graph's paths");
         goto cleanup;
     }
@@ -391,14 +465,15 @@ static vdb_status link_all(struct qgraph_builder *builder, struct vdb_err *err)
         graph->linked++;
         spread(&builder->now, &reach);
     }
-    if (graph->linked > 0) {
-        vdb_qgraph_build_run(builder, count, encode);
+    for (size_t i = 0; i < reach.changed_count; i++) {
+        encode_node(builder, reach.changed[i]);
     }
 cleanup:
     vdb_qgraph_search_release(graph, scratch);
     free(reach.queue);
     free(reach.seen);
     free(reach.needed);
+    free(reach.changed);
     return status;
 }
 
@@ -429,25 +504,43 @@ static bool any_failed(const struct qgraph_builder *builder)
     return false;
 }
 
-vdb_status vdb_qgraph_weave(struct qgraph_builder *builder, struct vdb_err *err)
+/* How much of the way there is to go. */
+struct plan {
+    size_t balls;         /* of a node; 0: none */
+    bool first_is_merged; /* reverse edges in the first graph, too */
+    unsigned refinements;
+};
+
+static struct plan plan_of(const struct qgraph_builder *builder)
+{
+    const struct vdb_qgraph_params *params = &builder->params;
+    const struct qgraph_seeding *seeding = &builder->seeding;
+    const size_t count = builder->graph->node_count;
+    struct plan plan = {BALLS, true, params->refinements};
+    if (!seeding->most) {
+        return plan;
+    }
+    const bool one = seeding->seeds[seeding->largest].given == count;
+    plan.balls = one ? 0 : SEEDED_BALLS;
+    if (seeding->unsettled * UNSETTLED_PART <= count) {
+        plan.refinements = 0;
+    }
+    plan.first_is_merged = plan.refinements == 0; /* old lists have their reverse edges: walks find their way */
+    return plan;
+}
+
+/* From candidates to blocks: the first graph, or a refinement of the one there is. */
+static vdb_status weave_pass(struct qgraph_builder *builder, bool first, bool merged, struct vdb_err *err)
 {
     struct vdb_qgraph *graph = builder->graph;
     const size_t count = graph->node_count;
-    builder->incoming_at = vdb_calloc(count + 1, sizeof *builder->incoming_at);
-    builder->incoming = vdb_calloc(count, DEGREE * sizeof *builder->incoming);
-    if (!lists_init(&builder->now, count) || !lists_init(&builder->then, count) || builder->incoming_at == NULL ||
-        builder->incoming == NULL) {
+    builder->fill_first = !merged;
+    vdb_qgraph_build_run(builder, count, first ? prune_near : prune_walked);
+    if (any_failed(builder)) {
         return vdb_err_no_memory(err, "the graph's edges");
     }
-    VDB_TRY(vdb_qgraph_near_find(&builder->cloud, NEAR_WIDTH, builder->params.seed + 2, builder->pool,
-                                 &builder->near, err));
-    set_alpha(builder);
-    for (unsigned pass = 0; pass <= builder->params.refinements; pass++) {
-        vdb_qgraph_build_run(builder, count, pass == 0 ? prune_near : prune_walked);
-        if (any_failed(builder)) {
-            return vdb_err_no_memory(err, "the graph's edges");
-        }
-        VDB_TRY(vdb_qgraph_build_report(builder, err));
+    VDB_TRY(vdb_qgraph_build_report(builder, err));
+    if (merged) {
         size_t edges = 0;
         for (size_t node = 0; node < count; node++) {
             edges += builder->then.counts[node];
@@ -455,12 +548,37 @@ vdb_status vdb_qgraph_weave(struct qgraph_builder *builder, struct vdb_err *err)
         graph->average_degree = (double)edges / (double)count;
         turn_round(builder);
         vdb_qgraph_build_run(builder, count, prune_merged);
-        if (pass == 0) {
-            set_units(builder);
-            set_entries(builder);
-        }
-        vdb_qgraph_build_run(builder, count, encode);
-        VDB_TRY(vdb_qgraph_build_report(builder, err));
+    }
+    vdb_qgraph_fit_set(builder);
+    if (first) {
+        set_units(builder);
+    }
+    set_entries(builder);
+    vdb_qgraph_build_run(builder, count, encode);
+    return vdb_qgraph_build_report(builder, err);
+}
+
+vdb_status vdb_qgraph_weave(struct qgraph_builder *builder, struct vdb_err *err)
+{
+    struct vdb_qgraph *graph = builder->graph;
+    const size_t count = graph->node_count;
+    const struct plan plan = plan_of(builder);
+    builder->incoming_at = vdb_calloc(count + 1, sizeof *builder->incoming_at);
+    builder->incoming = vdb_calloc(count, DEGREE * sizeof *builder->incoming);
+    if (!lists_init(&builder->now, count) || !lists_init(&builder->then, count) || builder->incoming_at == NULL ||
+        builder->incoming == NULL) {
+        return vdb_err_no_memory(err, "the graph's edges");
+    }
+    if (plan.balls > 0) {
+        VDB_TRY(vdb_qgraph_near_find(&builder->cloud, NEAR_WIDTH, plan.balls, builder->params.seed + 2,
+                                     builder->pool, &builder->near, err));
+    }
+    set_alpha(builder);
+    graph->alpha = builder->params.alpha;
+    builder->steps += (uint64_t)count * 2 * (builder->params.refinements - plan.refinements); /* left out */
+    VDB_TRY(weave_pass(builder, true, plan.first_is_merged, err));
+    for (unsigned pass = 0; pass < plan.refinements; pass++) {
+        VDB_TRY(weave_pass(builder, false, true, err));
     }
     return link_all(builder, err);
 }

@@ -3,10 +3,9 @@
 
 #include <assert.h>
 #include <math.h>
-#include <pthread.h>
 #include <string.h>
 
-#include "distance/cpu.h"
+#include "levels.h"
 
 enum { CHAINS = 4 }; /* of the sums in double: nibble j goes to chain j % 4, at every level */
 
@@ -153,41 +152,19 @@ void vdb_fastscan_scalar(struct vdb_fastscan *table)
 
 void vdb_fastscan_fill(struct vdb_fastscan *table, vdb_cpu_level level, unsigned extensions)
 {
-    assert(vdb_cpu_runs(vdb_cpu_detect(), level));
     assert((extensions & ~vdb_cpu_detect_extensions()) == 0);
-    vdb_fastscan_scalar(table);
+    VDB_QUANT_LEVELS_ENTER(fastscan, table, level);
 #if defined(__x86_64__)
-    if (level < VDB_CPU_AVX2) {
-        return;
-    }
-    vdb_fastscan_avx2(table);
-    if (level < VDB_CPU_AVX512) {
-        return;
-    }
-    vdb_fastscan_avx512(table);
-    if ((extensions & VDB_CPU_AVX512VNNI) != 0 && __builtin_cpu_supports("avx512vbmi")) {
+    if (level >= VDB_CPU_AVX512 && (extensions & VDB_CPU_AVX512VNNI) != 0 &&
+        __builtin_cpu_supports("avx512vbmi")) {
         vdb_fastscan_avx512vbmi(table);
     }
 #else
-    (void)level;
     (void)extensions;
 #endif
 }
 
-static struct vdb_fastscan process_table;
-static pthread_once_t process_table_once = PTHREAD_ONCE_INIT;
-
-static void fill_process_table(void)
-{
-    const struct vdb_kernels *kernels = vdb_kernels_get(); /* has read VECDB_CPU */
-    vdb_fastscan_fill(&process_table, kernels->level, kernels->extensions);
-}
-
-const struct vdb_fastscan *vdb_fastscan_get(void)
-{
-    pthread_once(&process_table_once, fill_process_table);
-    return &process_table;
-}
+VDB_QUANT_LEVELS_GET(fastscan, kernels->level, kernels->extensions)
 
 void vdb_fastscan_tables(const float *query, size_t bits, uint8_t *lut, float *scale, float *bias)
 {

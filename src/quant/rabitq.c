@@ -2,10 +2,9 @@
 #include "rabitq.h"
 
 #include <assert.h>
-#include <pthread.h>
 #include <string.h>
 
-#include "distance/cpu.h"
+#include "levels.h"
 
 enum { LANES = 16 };
 
@@ -71,32 +70,7 @@ void vdb_rabitq_query_init(struct vdb_rabitq_query *query, const float *values, 
 
 void vdb_rabitq_fill(struct vdb_rabitq *table, vdb_cpu_level level)
 {
-    assert(vdb_cpu_runs(vdb_cpu_detect(), level));
-    vdb_rabitq_scalar(table);
-#if defined(__x86_64__)
-    if (level < VDB_CPU_AVX2) {
-        return;
-    }
-    vdb_rabitq_avx2(table);
-    if (level < VDB_CPU_AVX512) {
-        return;
-    }
-    vdb_rabitq_avx512(table);
-#else
-    (void)level;
-#endif
+    VDB_QUANT_LEVELS_ENTER(rabitq, table, level);
 }
 
-static struct vdb_rabitq process_table;
-static pthread_once_t process_table_once = PTHREAD_ONCE_INIT;
-
-static void fill_process_table(void)
-{
-    vdb_rabitq_fill(&process_table, vdb_kernels_get()->level); /* which has read VECDB_CPU */
-}
-
-const struct vdb_rabitq *vdb_rabitq_get(void)
-{
-    pthread_once(&process_table_once, fill_process_table);
-    return &process_table;
-}
+VDB_QUANT_LEVELS_GET(rabitq, kernels->level)

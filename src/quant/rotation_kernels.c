@@ -2,10 +2,9 @@
 #include "rotation_kernels.h"
 
 #include <assert.h>
-#include <pthread.h>
 #include <string.h>
 
-#include "distance/cpu.h"
+#include "levels.h"
 
 static void hadamard(float *x, size_t count, float scale)
 {
@@ -78,38 +77,15 @@ void vdb_rotation_kernels_scalar(struct vdb_rotation_kernels *table)
 
 void vdb_rotation_kernels_fill(struct vdb_rotation_kernels *table, vdb_cpu_level level, unsigned extensions)
 {
-    assert(vdb_cpu_runs(vdb_cpu_detect(), level));
     assert((extensions & ~vdb_cpu_detect_extensions()) == 0);
-    vdb_rotation_kernels_scalar(table);
+    VDB_QUANT_LEVELS_ENTER(rotation_kernels, table, level);
 #if defined(__x86_64__)
-    if (level < VDB_CPU_AVX2) {
-        return;
-    }
-    vdb_rotation_kernels_avx2(table);
-    if (level < VDB_CPU_AVX512) {
-        return;
-    }
-    vdb_rotation_kernels_avx512(table);
-    if ((extensions & VDB_CPU_AVX512VNNI) != 0) {
+    if (level >= VDB_CPU_AVX512 && (extensions & VDB_CPU_AVX512VNNI) != 0) {
         vdb_rotation_kernels_avx512vnni(table);
     }
 #else
-    (void)level;
     (void)extensions;
 #endif
 }
 
-static struct vdb_rotation_kernels process_table;
-static pthread_once_t process_table_once = PTHREAD_ONCE_INIT;
-
-static void fill_process_table(void)
-{
-    const struct vdb_kernels *kernels = vdb_kernels_get(); /* has read VECDB_CPU */
-    vdb_rotation_kernels_fill(&process_table, kernels->level, kernels->extensions);
-}
-
-const struct vdb_rotation_kernels *vdb_rotation_kernels_get(void)
-{
-    pthread_once(&process_table_once, fill_process_table);
-    return &process_table;
-}
+VDB_QUANT_LEVELS_GET(rotation_kernels, kernels->level, kernels->extensions)

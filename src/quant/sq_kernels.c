@@ -1,10 +1,7 @@
 /* sq_kernels.c: the reference in plain C, and the choice among levels. */
 #include "sq_kernels.h"
 
-#include <assert.h>
-#include <pthread.h>
-
-#include "distance/cpu.h"
+#include "levels.h"
 
 enum { LANES = 16 };
 
@@ -59,32 +56,7 @@ void vdb_sq_kernels_scalar(struct vdb_sq_kernels *table)
 
 void vdb_sq_kernels_fill(struct vdb_sq_kernels *table, vdb_cpu_level level)
 {
-    assert(vdb_cpu_runs(vdb_cpu_detect(), level));
-    vdb_sq_kernels_scalar(table);
-#if defined(__x86_64__)
-    if (level < VDB_CPU_AVX2) {
-        return;
-    }
-    vdb_sq_kernels_avx2(table);
-    if (level < VDB_CPU_AVX512) {
-        return;
-    }
-    vdb_sq_kernels_avx512(table);
-#else
-    (void)level;
-#endif
+    VDB_QUANT_LEVELS_ENTER(sq_kernels, table, level);
 }
 
-static struct vdb_sq_kernels process_table;
-static pthread_once_t process_table_once = PTHREAD_ONCE_INIT;
-
-static void fill_process_table(void)
-{
-    vdb_sq_kernels_fill(&process_table, vdb_kernels_get()->level); /* which has read VECDB_CPU */
-}
-
-const struct vdb_sq_kernels *vdb_sq_kernels_get(void)
-{
-    pthread_once(&process_table_once, fill_process_table);
-    return &process_table;
-}
+VDB_QUANT_LEVELS_GET(sq_kernels, kernels->level)

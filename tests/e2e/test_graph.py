@@ -7,6 +7,7 @@ VECDB_DATA     a folder with fashion-mnist-784/: base.npy, queries.npy, gt_ids.n
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import xml.dom.minidom
 
@@ -109,6 +110,49 @@ def test_build_qgraph_says_what_it_built(files):
     # Vectors of u8 are in the graph, once.
     assert built["vector_bytes"] == built["nodes"] * DIMENSION
     assert "Build time" in good("qgraph", "build", "--dataset", files / "base.npy", "--out", files / "again.idx")
+
+
+@pytest.mark.parametrize("element", ["u8", "f32"])
+def test_compact(tmp_path, element):
+    """No codes: fewer bytes, the same answers."""
+    np.save(tmp_path / "base.npy", make(element, COUNT, 1, 128))
+    np.save(tmp_path / "queries.npy", make(element, QUERIES, 2, 128))
+    words = ("qgraph", "build", "--dataset", tmp_path / "base.npy")
+    full = parsed(*words, "--out", tmp_path / "full.idx")
+    compact = parsed(*words, "--compact", "--out", tmp_path / "compact.idx")
+    assert compact["degree"] == 28 and compact["code_bits"] == 0 and full["code_bits"] > 0
+    sizes = [built["graph_bytes"] + (built["vector_bytes"] if element == "u8" else 0) for built in (compact, full)]
+    assert sizes[0] < 0.35 * COUNT * (128 * 4 + 32 * 4 + 4 + 16) < sizes[1]
+    words = ("qgraph", "search", "--index", tmp_path / "compact.idx", "--query", tmp_path / "queries.npy", "--ef", 64)
+    found = parsed(*words)["performance"]
+    assert found["recall"] >= 0.98 and found["estimates"] == 0 and 64 < found["distances"] < COUNT
+    refused(vecdb("hnsw", "build", "--compact", "--dataset", tmp_path / "base.npy", "--out", tmp_path / "x"), "--compact")
+
+
+def test_a_stopped_build_leaves_nothing(tmp_path):
+    """Ctrl-C while the index is written: no OUT.tmp stays, and what was there before does."""
+    np.save(tmp_path / "base.npy", make("f32", 4000, 1, 2048))
+    np.save(tmp_path / "few.npy", make("f32", 10, 1, 8))
+    out, unfinished = tmp_path / "x.idx", tmp_path / "x.idx.tmp"
+    good("hnsw", "build", "--dataset", tmp_path / "few.npy", "--out", out)
+    before = out.read_bytes()
+    words = ["hnsw", "build", "--M", 4, "--efConstruction", 4, "--inside", "same", "--dataset", tmp_path / "base.npy"]
+    for _ in range(5):
+        process = subprocess.Popen([str(VECDB), *map(str, words), "--out", str(out)], stdout=subprocess.DEVNULL)
+        while process.poll() is None:
+            try:
+                if unfinished.stat().st_size > 0:
+                    process.send_signal(signal.SIGINT)
+                    break
+            except FileNotFoundError:
+                pass
+        process.wait(600)
+        assert list(tmp_path.glob("*.tmp")) == []
+        if process.returncode == -signal.SIGINT:
+            assert out.read_bytes() == before
+            return
+        out.write_bytes(before)  # it was done first: again
+    pytest.skip("every build was done before its signal came")
 
 
 def test_one_thread_and_seed_build_one_file(files):

@@ -1,5 +1,5 @@
 // floor: index
-/* fuzz_hnsw.c: any bytes as a saved graph over 48 rows of 4 bytes. What loads is sound and can be searched,
+/* fuzz_hnsw.c: any bytes as a saved graph over 48 rows of 4 bytes, or of 4 floats where the bytes say so. What loads is sound and can be searched,
  * changed and saved. Since a checksum stops nearly every mutation, the input is tried a second time with the
  * size and the checksum put right. */
 #include "require.h"
@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-enum { ROWS = 48, DIMENSION = 4, STAMP = 1, CRC_BYTES = 4, SIZE_AT = 16 };
+enum { ROWS = 48, DIMENSION = 4, STAMP = 1, CRC_BYTES = 4, SIZE_AT = 16, ELEMENT_AT = 36 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -66,8 +66,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     for (size_t i = 0; i < ROWS * DIMENSION; i++) {
         vectors[i / DIMENSION][i % DIMENSION] = (uint8_t)(i / DIMENSION % 40 * 37 + i * i);
     }
-    const void *array = vectors;
-    struct vdb_rows rows = vdb_rows_of_array(&array, ROWS, DIMENSION, VDB_ELEMENT_U8, VDB_METRIC_L2);
+    static float floats[ROWS][DIMENSION];
+    for (size_t i = 0; i < ROWS * DIMENSION; i++) {
+        floats[i / DIMENSION][i % DIMENSION] = (float)vectors[i / DIMENSION][i % DIMENSION];
+    }
+    const bool of_floats = bytes > ELEMENT_AT && data[ELEMENT_AT] == VDB_ELEMENT_F32;
+    const void *array = of_floats ? (const void *)floats : (const void *)vectors;
+    struct vdb_rows rows = vdb_rows_of_array(&array, ROWS, DIMENSION,
+                                             of_floats ? VDB_ELEMENT_F32 : VDB_ELEMENT_U8, VDB_METRIC_L2);
     load(&rows, data, bytes);
     if (bytes >= SIZE_AT + sizeof(uint64_t) + CRC_BYTES) {
         uint8_t *right = malloc(bytes);

@@ -66,7 +66,7 @@ static uint32_t visit(const struct vdb_qgraph_shape *shape, const struct vdb_qgr
     const uint32_t *nodes = (const uint32_t *)(const void *)(block + shape->nodes_at);
     const uint32_t exact = query->square + head->norm - 2 * dot_of(block, query->vector, shape->codes_at);
     const __m256 base = _mm256_set1_ps((float)exact * query->unit);
-    const __m256 bound = _mm256_set1_ps(pool->distances[pool->lanes - 1]);
+    const __m256 bound = _mm256_set1_ps(vdb_qgraph_kernels_bound(pool));
     uint16_t sums[VDB_FASTSCAN_CODES];
     float estimates[VDB_QGRAPH_DEGREE];
     uint32_t near = 0;

@@ -277,7 +277,7 @@ static uint32_t visit(const struct vdb_qgraph_shape *shape, const struct vdb_qgr
     const uint8_t *factors = block + shape->factors_at;
     __m512 estimate0 = estimate_of(factors, low, query, base);
     __m512 estimate1 = estimate_of(factors + VDB_QGRAPH_DEGREE, high, query, base);
-    __m512 bound = _mm512_set1_ps(pool->distances[pool->lanes - 1]);
+    __m512 bound = _mm512_set1_ps(vdb_qgraph_kernels_bound(pool));
     chosen &= (uint32_t)_mm512_cmp_ps_mask(estimate0, bound, _CMP_LT_OQ) |
               (uint32_t)_mm512_cmp_ps_mask(estimate1, bound, _CMP_LT_OQ) << LANES;
     _Alignas(64) float estimates[VDB_QGRAPH_DEGREE];

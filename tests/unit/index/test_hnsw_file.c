@@ -52,16 +52,25 @@ static void test_round_trips(void **state)
 {
     (void)state;
     static const size_t counts[] = {0, 1, 2, 50, 3000};
-    for (size_t i = 0; i < 2 * sizeof counts / sizeof counts[0]; i++) {
+    static const vdb_metric metrics[] = {VDB_METRIC_L2, VDB_METRIC_COSINE, VDB_METRIC_DOT, VDB_METRIC_L1};
+    const size_t plain = 2 * sizeof counts / sizeof counts[0];
+    for (size_t i = 0; i < 2 * plain; i++) {
+        const bool coded = i >= plain && i % 2 == 1;
         struct data data;
         struct vdb_err err = {0};
         struct vdb_hnsw_params params = vdb_hnsw_params_default();
         params.vectors_inside = i % 2 == 1;
         params.keep_pruned = i % 2 == 1;
         params.seed = UINT64_MAX - i;
-        const size_t bytes = i % 4 == 3 ? 64 : 16;
-        params.inside_as = i % 8 == 3 ? VDB_ELEMENT_F16 : i % 8 == 7 ? VDB_ELEMENT_BF16 : VDB_ELEMENT_F32;
-        data_init(&data, counts[i / 2], 16, i % 4 == 3 ? VDB_ELEMENT_F32 : VDB_ELEMENT_U8, VDB_METRIC_L2, 3 + i);
+        const bool floats = i >= plain || i % 4 == 3;
+        const size_t bytes = floats ? 64 : 16;
+        params.inside_as = coded        ? VDB_ELEMENT_U8
+                           : i >= plain ? VDB_ELEMENT_F32
+                           : i % 8 == 3 ? VDB_ELEMENT_F16
+                           : i % 8 == 7 ? VDB_ELEMENT_BF16
+                                        : VDB_ELEMENT_F32;
+        data_init(&data, counts[i % plain / 2], 16, floats ? VDB_ELEMENT_F32 : VDB_ELEMENT_U8,
+                  metrics[i >= plain ? i / 2 % 4 : 0], 3 + i);
         for (size_t row = 10; row < data.rows.count; row += 3) { /* equal ones */
             memcpy(data.memory + row * bytes, data.memory + row % 10 * bytes, bytes);
         }
@@ -131,9 +140,9 @@ static void test_other_rows_and_versions(void **state)
     assert_fails(vdb_hnsw_load(&other, STAMP, bytes.data, bytes.bytes, &loaded, &err), VDB_INVALID, &err,
                  "row_end: 100, there are 99");
     other.count = 100;
-    bytes.data[8] = 2; /* the next version, whatever its checksum */
+    bytes.data[8] = 3; /* the next version, whatever its checksum */
     assert_fails(vdb_hnsw_load(&data.rows, STAMP, bytes.data, bytes.bytes, &loaded, &err), VDB_VERSION, &err,
-                 "version: 2");
+                 "version: 3");
     bytes.data[8] = 0;
     set_crc(&bytes);
     assert_fails(vdb_hnsw_load(&data.rows, STAMP, bytes.data, bytes.bytes, &loaded, &err), VDB_VERSION, &err,
@@ -144,9 +153,12 @@ static void test_other_rows_and_versions(void **state)
     assert_fails(vdb_hnsw_load(&data.rows, STAMP, bytes.data, bytes.bytes, &loaded, &err), VDB_VERSION, &err,
                  "features 0x100");
     bytes.data[13] = 0;
-    set_crc(&bytes);
+    set_crc(&bytes); /* version 1 can be read... */
     assert_ok(vdb_hnsw_load(&data.rows, STAMP, bytes.data, bytes.bytes, &loaded, &err), &err);
     vdb_hnsw_destroy(loaded);
+    bytes.data[38] = 4 | 32; /* ...and has no codes */
+    set_crc(&bytes);
+    assert_fails(vdb_hnsw_load(&data.rows, STAMP, bytes.data, bytes.bytes, &loaded, &err), VDB_CORRUPT, &err, "");
     assert_fails(vdb_hnsw_load(&data.rows, STAMP, "something else", 14, &loaded, &err), VDB_CORRUPT, &err,
                  "magic");
     assert_fails(vdb_hnsw_load(&data.rows, STAMP, NULL, 0, &loaded, &err), VDB_CORRUPT, &err, "magic");
@@ -157,17 +169,19 @@ static void test_other_rows_and_versions(void **state)
 
 /* Every bit, every length; then every bit again with the checksum put right: refused, or a graph that is sound.
  * */
-static void test_every_flip_and_every_cut(void **state)
+static void flip_and_cut(bool coded)
 {
-    (void)state;
     struct data data;
     struct vdb_err err = {0};
     struct vdb_hnsw *loaded;
     struct vdb_hnsw_params params = vdb_hnsw_params_default();
     params.m = 4;
-    data_init(&data, 40, 4, VDB_ELEMENT_U8, VDB_METRIC_L2, 1);
+    params.vectors_inside = coded;
+    params.inside_as = coded ? VDB_ELEMENT_U8 : VDB_ELEMENT_F32;
+    data_init(&data, 40, 4, coded ? VDB_ELEMENT_F32 : VDB_ELEMENT_U8, VDB_METRIC_L2, 1);
+    const size_t stride = data.rows.stride_bytes;
     for (size_t row = 30; row < 36; row++) {
-        memcpy(data.memory + row * 4, data.memory + row % 2 * 4, 4);
+        memcpy(data.memory + row * stride, data.memory + row % 2 * stride, stride);
     }
     struct vdb_hnsw *hnsw = build_with(&data, &params, 1);
     assert_ok(vdb_hnsw_remove(hnsw, &data.rows, 20, &err), &err);
@@ -206,6 +220,13 @@ static void test_every_flip_and_every_cut(void **state)
     vdb_buf_fini(&bytes);
     vdb_hnsw_destroy(hnsw);
     data_fini(&data);
+}
+
+static void test_every_flip_and_every_cut(void **state)
+{
+    (void)state;
+    flip_and_cut(false);
+    flip_and_cut(true);
 }
 
 int main(void)

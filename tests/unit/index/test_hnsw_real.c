@@ -28,6 +28,7 @@ struct set {
     vdb_metric metric;
     double recall_min; /* at ef 64 */
     double wide_min;   /* at ef 200 */
+    bool codes;        /* copies of 8 bits inside */
 };
 
 static double recall_at(const struct vdb_hnsw *hnsw, const struct vdb_rows *rows, const char *queries,
@@ -69,7 +70,10 @@ static void check_set(const struct set *set)
     data.rows = vdb_rows_of_array(&data.array, base.rows,
                                   set->element == VDB_ELEMENT_BIT ? base.columns * 8 : base.columns, set->element,
                                   set->metric);
-    struct vdb_hnsw *hnsw = build_with(&data, NULL, 0);
+    struct vdb_hnsw_params params = vdb_hnsw_params_default();
+    params.vectors_inside = set->codes;
+    params.inside_as = set->codes ? VDB_ELEMENT_U8 : VDB_ELEMENT_F32;
+    struct vdb_hnsw *hnsw = build_with(&data, &params, 0);
     size_t count = queries.rows < QUERIES_MAX ? queries.rows : QUERIES_MAX;
     const char *vectors = widen ? query_floats : queries.data;
     double recall = recall_at(hnsw, &data.rows, vectors, count, &truth, 64);
@@ -92,26 +96,34 @@ static void check_set(const struct set *set)
         check_set(&(struct set){__VA_ARGS__});                                                                   \
     }
 
-SET_TEST(test_fashion_as_u8, "fashion-mnist-784", "gt_ids", "|u1", VDB_ELEMENT_U8, VDB_METRIC_L2, 0.995, 0.999)
-SET_TEST(test_fashion_as_f32, "fashion-mnist-784", "gt_ids", "|u1", VDB_ELEMENT_F32, VDB_METRIC_L2, 0.995, 0.999)
-SET_TEST(test_sift_as_u8, "sift-castle-128", "gt_ids", "|u1", VDB_ELEMENT_U8, VDB_METRIC_L2, 0.99, 0.998)
-SET_TEST(test_beir_by_cosine, "beir-bge-768", "gt_ids", "<f4", VDB_ELEMENT_F32, VDB_METRIC_COSINE, 0.98, 0.998)
-SET_TEST(test_movielens_by_dot, "movielens-16", "gt_ids", "<f4", VDB_ELEMENT_F32, VDB_METRIC_DOT, 0.96, 0.98)
-SET_TEST(test_movies_as_f16, "wiki-movies-384", "gt_ids", "<f2", VDB_ELEMENT_F16, VDB_METRIC_COSINE, 0.955, 0.992)
-SET_TEST(test_cohere_as_i8, "cohere-int8-900", "gt_ids", "|i1", VDB_ELEMENT_I8, VDB_METRIC_COSINE, 0.995, 0.998)
+SET_TEST(test_fashion_as_u8, "fashion-mnist-784", "gt_ids", "|u1", VDB_ELEMENT_U8, VDB_METRIC_L2, 0.995, 0.999,
+         false)
+SET_TEST(test_fashion_as_f32, "fashion-mnist-784", "gt_ids", "|u1", VDB_ELEMENT_F32, VDB_METRIC_L2, 0.995, 0.999,
+         false)
+SET_TEST(test_sift_as_u8, "sift-castle-128", "gt_ids", "|u1", VDB_ELEMENT_U8, VDB_METRIC_L2, 0.99, 0.998, false)
+SET_TEST(test_beir_by_cosine, "beir-bge-768", "gt_ids", "<f4", VDB_ELEMENT_F32, VDB_METRIC_COSINE, 0.98, 0.998,
+         false)
+SET_TEST(test_beir_in_codes, "beir-bge-768", "gt_ids", "<f4", VDB_ELEMENT_F32, VDB_METRIC_COSINE, 0.98, 0.998,
+         true)
+SET_TEST(test_movielens_by_dot, "movielens-16", "gt_ids", "<f4", VDB_ELEMENT_F32, VDB_METRIC_DOT, 0.96, 0.98,
+         false)
+SET_TEST(test_movies_as_f16, "wiki-movies-384", "gt_ids", "<f2", VDB_ELEMENT_F16, VDB_METRIC_COSINE, 0.955, 0.992,
+         false)
+SET_TEST(test_cohere_as_i8, "cohere-int8-900", "gt_ids", "|i1", VDB_ELEMENT_I8, VDB_METRIC_COSINE, 0.995, 0.998,
+         false)
 SET_TEST(test_chem_by_hamming, "chem-hiv-1024b", "gt_hamming_ids", "|u1", VDB_ELEMENT_BIT, VDB_METRIC_HAMMING,
-         0.94, 0.97)
+         0.94, 0.97, false)
 SET_TEST(test_chem_by_jaccard, "chem-hiv-1024b", "gt_jaccard_ids", "|u1", VDB_ELEMENT_BIT, VDB_METRIC_JACCARD,
-         0.975, 0.992)
+         0.975, 0.992, false)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fashion_as_u8),    cmocka_unit_test(test_fashion_as_f32),
         cmocka_unit_test(test_sift_as_u8),       cmocka_unit_test(test_beir_by_cosine),
-        cmocka_unit_test(test_movielens_by_dot), cmocka_unit_test(test_movies_as_f16),
-        cmocka_unit_test(test_cohere_as_i8),     cmocka_unit_test(test_chem_by_hamming),
-        cmocka_unit_test(test_chem_by_jaccard),
+        cmocka_unit_test(test_movielens_by_dot), cmocka_unit_test(test_beir_in_codes),
+        cmocka_unit_test(test_movies_as_f16),    cmocka_unit_test(test_cohere_as_i8),
+        cmocka_unit_test(test_chem_by_hamming),  cmocka_unit_test(test_chem_by_jaccard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

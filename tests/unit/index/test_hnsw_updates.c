@@ -34,7 +34,9 @@ static void run_model(vdb_element element, vdb_metric metric, unsigned equal, bo
     params.m = 8;
     params.ef_construction = 64;
     params.vectors_inside = inside;
-    params.inside_as = inside && seed % 3 == 1 ? VDB_ELEMENT_BF16 : VDB_ELEMENT_F32;
+    params.inside_as = inside && seed % 3 == 1   ? VDB_ELEMENT_BF16
+                       : inside && seed % 3 == 2 ? VDB_ELEMENT_U8
+                                                 : VDB_ELEMENT_F32;
     data_init(&data, ROWS, 12, element, metric, seed);
     const size_t bytes = data.rows.stride_bytes;
     for (size_t row = 1; row < ROWS; row++) {

@@ -1,4 +1,5 @@
-/* test_index_conformance.c: what src/index/index.h promises, over every kind in vdb_index_all. */
+/* test_index_conformance.c: what src/index/index.h promises, over every kind in vdb_index_all, and the
+ * compact qgraph. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +15,7 @@
 #include "distance/cpu.h"
 #include "distance/wide.h"
 #include "index/index.h"
+#include "index/qgraph.h"
 
 enum { ROWS = 1000, DIMENSION = 24, K = 10, QUERIES = 20, SEED = 4242 };
 #define RECALL_MIN 0.9 /* of an index that is not exact, at its own settings */
@@ -81,6 +83,32 @@ static void test_tables_are_complete_and_found_by_name(void **state)
     for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++) {
         assert_null(vdb_index_find(vdb_str_of(unknown[i])));
     }
+}
+
+/* ---- Kinds, and what they come in besides ---- */
+
+static struct vdb_index_ops compact;
+
+static vdb_status build_compact(const struct vdb_rows *rows, const struct vdb_index_settings *settings,
+                                void **out, struct vdb_err *err)
+{
+    struct vdb_qgraph_params params = vdb_qgraph_params_default();
+    struct vdb_index_settings with = *settings;
+    params.compact = true;
+    with.params = &params;
+    return vdb_index_qgraph.build(rows, &with, out, err);
+}
+
+static const struct vdb_index_ops *kind(size_t i)
+{
+    size_t count = 0;
+    while (vdb_index_all[count] != NULL) {
+        count++;
+    }
+    compact = vdb_index_qgraph;
+    compact.name = "compact qgraph";
+    compact.build = build_compact;
+    return i < count ? vdb_index_all[i] : i == count ? &compact : NULL;
 }
 
 /* The distance that counts: an exact index's f32 distances are those of double precision, others' the kernel's.
@@ -236,14 +264,14 @@ static void test_search_keeps_the_contract(void **state)
     struct world *world = *state;
     struct vdb_bitset nothing;
     assert_true(vdb_bitset_init(&nothing, ROWS));
-    for (size_t i = 0; vdb_index_all[i] != NULL; i++) {
+    for (size_t i = 0; kind(i) != NULL; i++) {
         for (unsigned metric = 0; metric < VDB_METRIC_COUNT; metric++) {
             struct vdb_rows rows = world->rows;
             rows.metric = (vdb_metric)metric;
             if (!vdb_metric_fits(rows.element, rows.metric)) {
                 continue;
             }
-            const struct vdb_index_ops *ops = vdb_index_all[i];
+            const struct vdb_index_ops *ops = kind(i);
             if (!takes(ops, &rows)) {
                 continue;
             }
@@ -267,8 +295,8 @@ static void test_search_keeps_the_contract(void **state)
 static void test_check_cost_and_stats(void **state)
 {
     struct world *world = *state;
-    for (size_t i = 0; vdb_index_all[i] != NULL; i++) {
-        const struct vdb_index_ops *ops = vdb_index_all[i];
+    for (size_t i = 0; kind(i) != NULL; i++) {
+        const struct vdb_index_ops *ops = kind(i);
         struct vdb_err err = {0};
         void *index = build(ops, &world->rows);
         assert_int_equal(ops->check(index, &world->rows, &err), VDB_OK);
@@ -292,8 +320,8 @@ static vdb_status append(void *ctx, const void *data, size_t bytes, struct vdb_e
 static void test_what_is_saved_loads_and_answers_the_same(void **state)
 {
     struct world *world = *state;
-    for (size_t i = 0; vdb_index_all[i] != NULL; i++) {
-        const struct vdb_index_ops *ops = vdb_index_all[i];
+    for (size_t i = 0; kind(i) != NULL; i++) {
+        const struct vdb_index_ops *ops = kind(i);
         if (ops->save == NULL) {
             continue;
         }
@@ -331,8 +359,8 @@ static void test_what_is_saved_loads_and_answers_the_same(void **state)
 static void test_what_is_removed_is_not_returned(void **state)
 {
     struct world *world = *state;
-    for (size_t i = 0; vdb_index_all[i] != NULL; i++) {
-        const struct vdb_index_ops *ops = vdb_index_all[i];
+    for (size_t i = 0; kind(i) != NULL; i++) {
+        const struct vdb_index_ops *ops = kind(i);
         if ((ops->caps & VDB_INDEX_UPDATED) == 0) {
             continue;
         }
@@ -363,8 +391,8 @@ static void test_what_is_removed_is_not_returned(void **state)
 static void test_wide_queries(void **state)
 {
     const struct world *world = *state;
-    for (size_t i = 0; vdb_index_all[i] != NULL; i++) {
-        const struct vdb_index_ops *ops = vdb_index_all[i];
+    for (size_t i = 0; kind(i) != NULL; i++) {
+        const struct vdb_index_ops *ops = kind(i);
         void *index = build(ops, &world->rows);
         struct vdb_err err = {0};
         struct vdb_candidate answer[K];

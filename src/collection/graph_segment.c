@@ -353,6 +353,47 @@ static vdb_status choose_rows(struct vdb_collection *collection, struct vdb_segm
     return VDB_OK;
 }
 
+/* What a lineage is to a build. */
+struct seeds {
+    struct vdb_index_seeds *items;
+    struct vdb_rows *rows;
+    const void **chunks;
+    size_t count;
+};
+
+static void seeds_fini(struct seeds *seeds)
+{
+    free(seeds->items);
+    free(seeds->rows);
+    free(seeds->chunks);
+}
+
+/* The lineage (NULL: none) must outlive them. */
+static vdb_status seeds_init(struct seeds *seeds, const struct vdb_lineage *lineage,
+                             const struct vdb_schema *schema, struct vdb_err *err)
+{
+    if (lineage == NULL) {
+        return VDB_OK;
+    }
+    seeds->items = vdb_calloc(lineage->count, sizeof *seeds->items);
+    seeds->rows = vdb_calloc(lineage->count, sizeof *seeds->rows);
+    seeds->chunks = vdb_calloc(lineage->count, sizeof *seeds->chunks);
+    if (seeds->items == NULL || seeds->rows == NULL || seeds->chunks == NULL) {
+        return vdb_err_no_memory(err, "a build's seeds");
+    }
+    for (uint32_t i = 0; i < lineage->count; i++) {
+        const struct ancestor *ancestor = &lineage->ancestors[i];
+        VDB_TRY(vdb_graph_segment_rows(ancestor->segment, schema, &seeds->chunks[i], &seeds->rows[i], err));
+        seeds->items[i] = (struct vdb_index_seeds){.ops = ancestor->graph->ops,
+                                                   .index = ancestor->graph->index,
+                                                   .rows = &seeds->rows[i],
+                                                   .row_of = ancestor->row_of,
+                                                   .row_count = ancestor->rows};
+    }
+    seeds->count = lineage->count;
+    return VDB_OK;
+}
+
 /* Puts it in place, with its file or, if that cannot be written, without. */
 static vdb_status show(struct save *save, struct vdb_err *err)
 {
@@ -385,6 +426,7 @@ vdb_status vdb_graph_segment_build(struct vdb_collection *collection, struct vdb
     struct vdb_graph *graph = vdb_graph_create(is_hnsw ? &vdb_index_hnsw : &vdb_index_qgraph);
     const uint64_t started = vdb_now_ns();
     struct vdb_bitset only = {0};
+    struct seeds seeds = {0};
     const void *chunk;
     struct vdb_rows rows;
     vdb_status status;
@@ -399,9 +441,12 @@ vdb_status vdb_graph_segment_build(struct vdb_collection *collection, struct vdb
                         .epoch = atomic_load_explicit(&graphs->epoch, memory_order_relaxed)};
     VDB_CHECK(vdb_graph_segment_rows(segment, vdb_collection_schema(collection), &chunk, &rows, err));
     VDB_CHECK(choose_rows(collection, segment, &only, err));
+    VDB_CHECK(seeds_init(&seeds, lineage, vdb_collection_schema(collection), err));
     const struct vdb_index_settings settings = {.params = is_hnsw ? (const void *)&hnsw : &qgraph,
                                                 .threads = threads,
                                                 .only = only.words != NULL ? &only : NULL,
+                                                .seeds = seeds.items,
+                                                .seed_count = seeds.count,
                                                 .progress = progress,
                                                 .progress_ctx = progress_ctx};
     graph->build = *build;
@@ -417,6 +462,7 @@ vdb_status vdb_graph_segment_build(struct vdb_collection *collection, struct vdb
 
 cleanup:
     vdb_bitset_fini(&only);
+    seeds_fini(&seeds);
     lineage_destroy(lineage);
     if (graph != NULL) {
         vdb_companion_unref(&graph->companion);

@@ -68,9 +68,10 @@ static vdb_status check_qgraph(const struct vdb_index_config *config, const stru
         return vdb_err_set(err, VDB_INVALID, "index_config.code_bits: %u; allowed are multiples of 64 up to 1024",
                            config->code_bits);
     }
-    if (config->compact != 0) {
-        return vdb_err_set(err, VDB_UNSUPPORTED, "index_config.compact: %u; this version has 0 only",
-                           config->compact);
+    VDB_TRY(check_number("compact", config->compact, 0, 1, err));
+    if (config->compact != 0 && config->code_bits != 0) {
+        return vdb_err_set(err, VDB_INVALID, "index_config.code_bits: %u; a compact graph has no codes",
+                           config->code_bits);
     }
     struct vdb_index_build build = vdb_index_config_build(config);
     struct vdb_qgraph_params params = vdb_index_config_qgraph(&build);
@@ -133,6 +134,7 @@ struct vdb_qgraph_params vdb_index_config_qgraph(const struct vdb_index_build *b
     struct vdb_qgraph_params params = vdb_qgraph_params_default();
     params.ef_construction = build->ef_construction;
     params.code_bits = build->code_bits;
+    params.compact = build->compact != 0;
     return params;
 }
 

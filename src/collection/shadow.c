@@ -20,11 +20,15 @@ struct vdb_shadow_query {
     double *found;              /* distances, ascending */
     size_t found_count;
     size_t k;
+    bool reported;
 };
 
 void vdb_shadow_query_destroy(struct vdb_shadow_query *query)
 {
     if (query != NULL) {
+        if (!query->reported) {
+            vdb_shadow_cancel(&query->collection->graphs.shadow); /* so that another may come before long */
+        }
         vdb_view_release(&query->view);
         free(query->vector);
         free(query->room);
@@ -44,6 +48,7 @@ void vdb_shadow_query_offer(struct vdb_collection *collection, const struct vdb_
     }
     struct vdb_shadow_query *query = vdb_calloc(1, sizeof *query);
     if (query == NULL) {
+        vdb_shadow_cancel(&collection->graphs.shadow);
         return;
     }
     vdb_collection_ref(collection);
@@ -90,6 +95,7 @@ void vdb_shadow_query_run(struct vdb_shadow_query *query)
         }
         vdb_shadow_report(&query->collection->graphs.shadow, query->target, (double)right / (double)count,
                           vdb_now_ns() - started);
+        query->reported = true;
     }
     vdb_shadow_query_destroy(query);
 }

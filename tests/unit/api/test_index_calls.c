@@ -174,7 +174,7 @@ static void test_refused(void **state)
         {{.ef_search = 65537}, VECDB_L2, VECDB_INVALID, "ef_search: 65537; allowed are 1..65536"},
         {{.scan_below = (1u << 30) + 1}, VECDB_L2, VECDB_INVALID, "scan_below: 1073741825"},
         {{.code_bits = 96}, VECDB_L2, VECDB_INVALID, "code_bits: 96"},
-        {{.compact = 1}, VECDB_L2, VECDB_UNSUPPORTED, "compact: 1"},
+        {{.compact = 2}, VECDB_L2, VECDB_INVALID, "compact: 2"},
         {{.target_recall = 1}, VECDB_L2, VECDB_INVALID, "target_recall: 1"},
         {{.target_recall = -0.5}, VECDB_L2, VECDB_INVALID, "target_recall: -0.5"},
         {{.target_recall = (double)NAN}, VECDB_L2, VECDB_INVALID, "target_recall: "},

@@ -17,10 +17,13 @@ from bench.ann import docs, generate, machine, plots, report
 from bench.ann.adapters import APPROXIMATE, ENTRIES, EXACT
 from bench.ann.datasets import Dataset, DatasetError, find
 from bench.ann.progress import Progress
-from bench.ann.runner import ROOT, Settings, run_section, tunables
+from bench.ann.runner import ROOT, Settings, prepare as run_prepare, run_section, tunables
 
 FALLBACK_OF_IMAGES = "clustered-60k-784"  # where there is no folder of real data
 SCAN_TIMEOUT_S = 600
+PREPARE_TIMEOUT_S = 4 * 3600
+RECALL_ENOUGH = 0.999
+BATCH_ROUNDS = 9
 
 
 LARGE = 300_000_000  # numbers in a set (1 million x 768) from which exact search is only for `exact_large`
@@ -30,11 +33,13 @@ LARGE = 300_000_000  # numbers in a set (1 million x 768) from which exact searc
 class Profile:
     exact_sets: tuple[str, ...]
     ann_sets: tuple[tuple[str, tuple[str, ...]], ...]  # (set, who takes part)
+    ann_apart: tuple[tuple[str, tuple[str, ...]], ...]  # the same, measured only if --only names the set
     scan_sets: tuple[tuple[str, str], ...]  # (set, element)
     exact: tuple[str, ...]
     exact_large: tuple[str, ...]
     exact_ks: tuple[int, ...]
     ann_ks: tuple[int, ...]
+    fine_k: int  # of approximate search: all points of a sweep, at other k at most sweep_max
     rounds: int
     one_by_one_count: int
     work_max: float  # rows x dimensions x queries of a pass of exact search
@@ -48,33 +53,43 @@ class Profile:
     search_timeout_s: float
 
 
+OURS = ("vecdb-qgraph", "vecdb-qgraph-compact", "vecdb-hnsw", "vecdb-hnsw-f16")
+STRONG = (*OURS, "hnswlib-native", "faiss-hnsw", "usearch", "scann", "svs-vamana", "svs-lvq", "rabitq-symqg", "vsag")
+MOST = tuple(name for name in APPROXIMATE if name not in ("hnswlib", "annoy"))
+LARGE_FEW = (*OURS[:3], "hnswlib-native", "faiss-hnsw", "scann", "svs-vamana", "rabitq-symqg")
+LARGEST_FEW = ("vecdb-qgraph", "hnswlib-native", "rabitq-symqg")
+
 PROFILES = {
     "quick": Profile(
         exact_sets=("fashion-mnist-784", "clustered-200k-128"),
-        ann_sets=(("fashion-mnist-784", ("hnswlib-native", "faiss-hnsw", "faiss-ivf", "faiss-ivfpqfs", "usearch",
+        ann_sets=(("fashion-mnist-784", (*OURS, "hnswlib-native", "faiss-hnsw", "faiss-ivf", "faiss-ivfpqfs", "usearch",
                                          "scann", "rabitq-symqg")),),
+        ann_apart=(),
         scan_sets=(("fashion-mnist-784", "f32"), ("clustered-200k-128", "f32")),
         exact=("vecdb-exact", "vecdb-exact-u8", "vecdb-flat", "faiss-flat", "numpy-brute"), exact_large=(),
-        exact_ks=(10,), ann_ks=(10, 100), rounds=3, one_by_one_count=100, work_max=1.6e11, sweep_max=5,
+        exact_ks=(10,), ann_ks=(10, 100), fine_k=0, rounds=3, one_by_one_count=100, work_max=1.6e11, sweep_max=5,
         scan_rounds=11, extra_rounds=4, extra_exact_s=60, extra_ann_s=60, seconds_max=420,
         build_timeout_s=120, search_timeout_s=60),
     "medium": Profile(
         exact_sets=("fashion-mnist-784", "wiki-movies-384", "clustered-1m-128", "patches-1m-128", "clustered-1m-768"),
-        ann_sets=(("fashion-mnist-784", tuple(APPROXIMATE)),
-                  ("patches-1m-128", ("hnswlib-native", "rabitq-symqg", "faiss-ivfpqfs", "scann"))),
+        ann_sets=(("fashion-mnist-784", MOST), ("sift-castle-128", STRONG), ("beir-bge-768", STRONG),
+                  ("patches-1m-128", LARGE_FEW)),
+        ann_apart=(("clustered-1m-128", LARGE_FEW), ("clustered-1m-768", LARGEST_FEW)),
         scan_sets=(("clustered-1m-768", "f32"), ("clustered-1m-128", "f32"), ("patches-1m-128", "u8")),
         exact=("vecdb-exact", "vecdb-exact-u8", "vecdb-flat", "vecdb-flat-u8", "faiss-flat", "scann-brute"),
         exact_large=("vecdb-exact", "vecdb-flat", "faiss-flat"),
-        exact_ks=(10, 100), ann_ks=(10, 100), rounds=3, one_by_one_count=100, work_max=1.6e11, sweep_max=6,
-        scan_rounds=21, extra_rounds=4, extra_exact_s=80, extra_ann_s=200, seconds_max=1680,
-        build_timeout_s=420, search_timeout_s=120),
+        exact_ks=(10, 100), ann_ks=(1, 10, 100), fine_k=10, rounds=3, one_by_one_count=100, work_max=1.6e11,
+        sweep_max=6, scan_rounds=21, extra_rounds=4, extra_exact_s=80, extra_ann_s=180, seconds_max=2400,
+        build_timeout_s=900, search_timeout_s=120),
     "full": Profile(
         exact_sets=("fashion-mnist-784", "wiki-movies-384", "clustered-1m-128", "patches-1m-128", "clustered-1m-768"),
-        ann_sets=tuple((name, tuple(APPROXIMATE)) for name in ("fashion-mnist-784", "sift-castle-128",
-                                                               "patches-1m-128", "clustered-1m-768")),
+        ann_sets=tuple((name, tuple(APPROXIMATE)) for name in ("fashion-mnist-784", "sift-castle-128", "beir-bge-768",
+                                                               "patches-1m-128", "clustered-1m-128",
+                                                               "clustered-1m-768")),
+        ann_apart=(),
         scan_sets=(("clustered-1m-768", "f32"), ("clustered-1m-128", "f32"), ("patches-1m-128", "u8")),
         exact=tuple(EXACT), exact_large=tuple(EXACT),
-        exact_ks=(10, 100), ann_ks=(10, 100), rounds=5, one_by_one_count=100, work_max=8e11, sweep_max=0,
+        exact_ks=(10, 100), ann_ks=(1, 10, 100), fine_k=10, rounds=5, one_by_one_count=100, work_max=8e11, sweep_max=0,
         scan_rounds=21, extra_rounds=4, extra_exact_s=float("inf"), extra_ann_s=float("inf"),
         seconds_max=float("inf"), build_timeout_s=7200, search_timeout_s=1800),
 }
@@ -117,6 +132,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--seconds-max", type=float, help="after so long no further round is begun")
     parser.add_argument("--docs", type=Path, help="a page with the markers: gets the report and the plots")
+    parser.add_argument("--prepare", action="store_true",
+                        help="only build the peers' indexes that are kept for large sets; measure nothing")
     parser.add_argument("--report-only", action="store_true", help="write the report of NAME's results.json again")
     parser.add_argument("--rows", type=int, help="generated sets of the profile get no more rows (to try it out)")
     args = parser.parse_args(arguments)
@@ -267,10 +284,12 @@ class Run:
             large = self.size(set_name) >= LARGE
             default = profile.exact_large if large and self.args.datasets is None else profile.exact
         else:
-            everyone = tuple(dict.fromkeys(name for _, names in profile.ann_sets for name in names))
-            default = dict((self.set_name(name), names) for name, names in profile.ann_sets).get(set_name, everyone)
+            sets = (*profile.ann_sets, *profile.ann_apart)
+            everyone = tuple(dict.fromkeys(name for _, names in sets for name in names))
+            default = dict((self.set_name(name), names) for name, names in sets).get(set_name, everyone)
         chosen = [name for name in self.args.adapters or default if ENTRIES[name].exact == (kind == "exact")]
-        if kind == "ann" and chosen and (self.args.adapters is None or "vecdb-exact" in self.args.adapters):
+        asked = self.args.adapters is None or "vecdb-exact" in self.args.adapters
+        if kind == "ann" and chosen and asked and self.size(set_name) < LARGE:
             chosen.append("vecdb-exact")  # what an exact answer costs, as the curve's end
         return [name for name in chosen if ENTRIES[name].package not in self.results["not_installed"]]
 
@@ -297,7 +316,9 @@ class Run:
                         work_max=profile.work_max if exact else float("inf"),
                         build_timeout_s=profile.build_timeout_s, search_timeout_s=profile.search_timeout_s,
                         deadline=self.begin + seconds_max, venv=self.venv, scratch=self.folder / "scratch",
-                        sweep_max=0 if exact else profile.sweep_max, qps_min=0 if exact else 20)
+                        kept=self.args.cache, processor=self.results["machine"]["cpu"]["model"],
+                        sweep_max=0 if exact else profile.sweep_max, fine_k=profile.fine_k, qps_min=0 if exact else 20,
+                        recall_enough=2 if exact else RECALL_ENOUGH, batch_rounds=0 if exact else BATCH_ROUNDS)
 
     def section(self, kind: str, name: str, threads: int) -> None:
         dataset = self.dataset(name)
@@ -314,6 +335,18 @@ class Run:
         self.extra_left[kind] -= section["extra_seconds"]
         self.place(section)
         report.save(dict(self.results, seconds=time.monotonic() - self.begin), self.folder)
+
+    def prepare(self) -> None:
+        """Builds what later runs need not build: peers' indexes over the large sets."""
+        for step in self.steps():
+            dataset = self.dataset(step.name) if step.kind == "ann" else None
+            if dataset is None:
+                continue
+            self.say(f"indexes of peers over {dataset.name}")
+            settings = dataclasses.replace(self.settings("ann", 1), build_timeout_s=PREPARE_TIMEOUT_S,
+                                           deadline=float("inf"), scratch=self.folder / "scratch-kept")
+            run_prepare([ENTRIES[name] for name in self.names("ann", step.name)], dataset, settings,
+                        self.folder / "logs", self.say)
 
     def scan(self, name: str, element: str, threads: int) -> None:
         dataset = self.dataset(name)
@@ -356,6 +389,10 @@ class Run:
         if "ann" in args.kinds:
             steps += [Step("ann", self.set_name(name), args.ann_threads)
                       for name in args.datasets or [name for name, _ in profile.ann_sets]]
+            wanted = {self.set_name(name) for kind, name in args.only if kind == "ann"}
+            steps += [Step("ann", self.set_name(name), args.ann_threads)
+                      for name, _ in (profile.ann_apart if args.datasets is None else ())
+                      if self.set_name(name) in wanted]
         if args.only:
             names = {self.set_name(name) for _, name in args.only}
             known = {step.name for step in steps} | {""}
@@ -378,7 +415,7 @@ class Run:
         if step.kind == "exact":
             work = min(settings.work_max, size * settings.query_count) * len(settings.ks) * settings.rounds
             return len(names) * (1 + size * 3e-9 + work * 1.5e-11 / step.threads)
-        passes = (settings.sweep_max or 12) * len(settings.ks) * settings.rounds
+        passes = sum(12 if k == settings.fine_k else settings.sweep_max or 12 for k in settings.ks) * settings.rounds
         return len(names) * (2 + size * 6e-7 + passes * 0.3)
 
     def measure(self) -> None:
@@ -419,6 +456,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if run.args.report_only:
             run.results = json.loads((run.folder / "results.json").read_text(encoding="utf-8"))
+        elif run.args.prepare:
+            run.prepare()
+            return 0
         else:
             run.measure()
     except (DatasetError, MergeError, OSError) as error:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
+from bench.ann import targets
 from bench.ann.curves import RECALLS, at_recall
 from bench.ann.runner import SPREAD_MAX
 
@@ -18,7 +20,8 @@ UNSTEADY_WORDS = (f"{UNSTEADY} marks a point that stayed unsteady: the middle on
                   f"{100 * SPREAD_MAX:.0f}% of the median, also after more rounds where there was time for them.")
 COLUMNS = ("section", "dataset", "rows", "dimension", "metric", "threads", "algorithm", "k", "params", "queries",
            "recall", "identical_ids", "rounds", "qps_median", "qps_min", "qps_max", "spread", "build_seconds",
-           "memory_bytes", "bytes_per_vector", "peak_rss_bytes", "huge_page_bytes", "version", "date", "commit")
+           "build_cpu_seconds", "build_threads", "memory_bytes", "bytes_per_vector", "index_bytes", "peak_rss_bytes",
+           "huge_page_bytes", "version", "date", "commit")
 
 
 def save(results: dict[str, Any], folder: Path) -> None:
@@ -45,7 +48,8 @@ def csv_rows(results: dict[str, Any]) -> list[dict[str, Any]]:
                     "qps_median": f"{point['qps_median']:.3f}", "qps_min": f"{point['qps_min']:.3f}",
                     "qps_max": f"{point['qps_max']:.3f}",
                     "spread": f"{spread(point):.4f}", "build_seconds": f"{found['build_seconds']:.3f}",
-                    "memory_bytes": found["memory_bytes"],
+                    "build_cpu_seconds": found.get("build_cpu_seconds"), "build_threads": found.get("build_threads"),
+                    "index_bytes": found.get("index_bytes"), "memory_bytes": found["memory_bytes"],
                     "bytes_per_vector": f"{found['memory_bytes'] / dataset['rows']:.1f}",
                     "peak_rss_bytes": found["peak_rss_bytes"], "version": found["version"],
                     "huge_page_bytes": found.get("huge_page_bytes"),
@@ -153,25 +157,82 @@ def ann_tables(section: dict[str, Any]) -> str:
             points = [point for point in result["points"] if point["k"] == k]
             values[name] = {recall: at_recall(points, recall) for recall in RECALLS} if points else {}
         reference = values.get(ANN_REFERENCE, {})
+        others = {recall: targets.fastest_other(section, recall, k) for recall in RECALLS}
         middle = RECALLS[len(RECALLS) // 2]
         for name in sorted(values, key=lambda n: -((values[n].get(middle) or (0, False))[0])):
-            row = [name]
+            row = [f"**{name}**" if is_ours(name) else name]
             for recall in RECALLS:
-                value, base = values[name].get(recall), reference.get(recall)
+                value, base, other = values[name].get(recall), reference.get(recall), others[recall]
                 if value is None:
                     row.append("-")
                     continue
-                text = number(value[0]) + ("" if value[1] else "*")
-                row.append(text + (f" ({value[0] / base[0]:.2f}x)" if base else ""))
+                ratios = [f"{value[0] / base[0]:.2f}x"] if base else []
+                ratios += [f"{value[0] / other[1]:.2f}x {other[0]}"] if other and is_graph_of_ours(name) else []
+                row.append(number(value[0]) + ("" if value[1] else "*") + (f" ({'; '.join(ratios)})" if ratios else ""))
             rows.append(row)
-        head = ["algorithm"] + [f"QPS at recall {recall:.2f}" for recall in RECALLS]
-        parts.append(f"k = {k}; in brackets the ratio to {ANN_REFERENCE}:\n\n" + table(head, rows))
-    rows = [[name, f"{result['build_seconds']:.1f}", f"{result['memory_bytes'] / section['dataset']['rows']:,.0f}",
-             f"{result['peak_rss_bytes'] / 1e9:.2f}", widest_noise(result)]
-            for name, result in sorted(found.items(), key=lambda item: item[1]["build_seconds"])]
-    parts.append(f"Building, with {section['build_threads']} threads:\n\n" + table(
-        ["algorithm", "seconds", "bytes/vector", "peak memory, GB", "widest min-max of a point"], rows))
-    return "\n\n".join(parts)
+        head = ["algorithm"] + [f"QPS at recall@{k} {recall:.2f}" for recall in RECALLS]
+        parts.append(f"k = {k}; in brackets the ratio to {ANN_REFERENCE}, and of ours to the fastest of all other "
+                     "peers:\n\n" + table(head, rows))
+    parts += [build_table(section), batch_table(section), target_table(section)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def is_ours(name: str) -> bool:
+    return name.startswith("vecdb-")
+
+
+def is_graph_of_ours(name: str) -> bool:
+    return is_ours(name) and name != "vecdb-exact"
+
+
+def build_table(section: dict[str, Any]) -> str:
+    found, count = section["results"], section["dataset"]["rows"]
+    reference = found.get(ANN_REFERENCE, {})
+    rows = []
+    for name, result in sorted(found.items(), key=lambda item: item[1].get("build_cpu_seconds", 0)):
+        def to(key: str) -> str:
+            ratio = targets.share(result, reference, key)
+            return f" ({ratio:.2f}x)" if ratio else ""
+        alone, cpu = result.get("build_seconds_alone"), result.get("build_cpu_seconds")
+        threads = result.get("build_threads", section["build_threads"])
+        rows.append([f"**{name}**" if is_ours(name) else name,
+                     f"{result['build_seconds']:.1f}" + (" (kept)" if "built" in result else ""), str(threads),
+                     f"{alone:.1f}" if alone else ("=" if threads == 1 else "-"),
+                     f"{cpu:.1f}{to('build_cpu_seconds')}" if cpu is not None else "-",
+                     f"{result['index_bytes'] / count:,.0f}{to('index_bytes')}" if result.get("index_bytes") else "-",
+                     f"{result['memory_bytes'] / count:,.0f}", f"{result['peak_rss_bytes'] / 1e9:.2f}",
+                     widest_noise(result), result["note"]])
+    text = (f"Building; in brackets the ratio to {ANN_REFERENCE}:\n\n" + table(
+        ["algorithm", "seconds", "threads", "seconds, one thread", "processor seconds", "index bytes/vector",
+         "process bytes/vector", "peak memory, GB", "widest min-max of a point", "how"], rows))
+    kept = [f"{name} ({result['built']['date']}, {thread_words(result['build_threads'])}, "
+            f"load {result['built']['load']:.1f})" for name, result in found.items() if "built" in result]
+    if kept:
+        text += (f"\n\nKept from an earlier run on this machine, and loaded: {', '.join(kept)}. What building took is "
+                 "what it took then, beside other work: of those, processor seconds are to be compared, not seconds.")
+    return text
+
+
+def batch_table(section: dict[str, Any]) -> str:
+    rows = []
+    for name, result in section["results"].items():
+        batch = result.get("batch")
+        if batch:
+            one, many = (statistics.median(batch[key]) for key in ("seconds_one", "seconds_all"))
+            rows.append([f"**{name}**" if is_ours(name) else name, json.dumps(batch["params"])[1:-1].replace('"', ""),
+                         f"{batch['recall']:.4f}", number(batch["queries"] / one), number(batch["queries"] / many),
+                         f"{batch['ratio']:.2f}x"])
+    if not rows:
+        return ""
+    first = next(result["batch"] for result in section["results"].values() if "batch" in result)
+    return (f"A batch of {first['queries']:,} queries, k = 10, by one core and by {first['threads']}, in turn "
+            "(medians; the ratio is that of the pairs):\n\n" + table(
+                ["algorithm", "at", "recall", "QPS, one core", f"QPS, {first['threads']} cores", "ratio"], rows))
+
+
+def target_table(section: dict[str, Any]) -> str:
+    rows = targets.rows(section)
+    return "What we set out to reach:\n\n" + table(["what", "wanted", "measured", ""], rows) if rows else ""
 
 
 def widest_noise(result: dict[str, Any]) -> str:
@@ -286,10 +347,31 @@ def short_tables(results: dict[str, Any]) -> list[str]:
                 best = max((name for name in reached if reached[name]), key=lambda n: reached[n][0], default="")
                 row.append(f"{best} {number(reached[best][0])}" if best else "-")
             rows.append(row)
+    summary = targets_in_short(results)
+    if summary:
+        parts.append(summary)
     if rows:
         parts.append("Approximate search, the fastest at each recall, queries per second:\n\n"
                      + table(["data", "k"] + [f"at {recall:.2f}" for recall in RECALLS], rows))
     return parts
+
+
+def targets_in_short(results: dict[str, Any]) -> str:
+    """Our graph's speed at each recall beside what we set out to reach."""
+    rows = []
+    for section in results["sections"]:
+        for row in targets.speed_rows(section) if section["kind"] == "ann" else []:
+            cells = []
+            for value, wanted in (row["hnswlib"], row["other"]):
+                cells.append("-" if value is None else f"{value:.2f}x ({wanted:g}x: {targets.verdict(value, wanted)})")
+            rows.append([title(section["dataset"]), f"{row['recall']:.2f}{'*' if row['surpassed'] else ''}",
+                         number(row["qps"]) if row["qps"] else "-",
+                         cells[0], cells[1] + (f" {row['name']}" if row["name"] else "")])
+    if not rows:
+        return ""
+    return ("Approximate search by the quantised graph, k = 10; in brackets what we set out to reach. * marks a recall "
+            "below which one of those compared has no point, so that it may be faster there than it is counted.\n\n"
+            + table(["data", "recall", "QPS", f"to {ANN_REFERENCE}", "to the fastest other peer"], rows))
 
 
 def missing_table(results: dict[str, Any]) -> str:

@@ -29,6 +29,11 @@ ONE_BY_ONE_COST = 10  # of a row read for one query, against one of a batch
 QUERIES_MIN = 20  # of a pass, however long it takes
 SPREAD_MAX = 0.15  # (max - min) / median of a point's rounds; above it rounds are added, and what stays so is marked
 EXTRA_STEP = 2  # rounds that are added at a time: one may fall out at either end
+LARGE = 100_000_000  # numbers in a set from which peers' indexes are kept (storage.py), and nobody builds twice
+BATCH_K = 10
+BATCH_RECALL = 0.95
+BATCH_QUERIES = 1000
+BATCH_SECONDS = 0.1  # of a round of one thread, about: what calling costs weighs nothing then
 HUGE_PAGES = "glibc.malloc.hugetlb=1"  # GLIBC_TUNABLES of all: malloc asks for transparent huge pages, as numpy does
 
 
@@ -53,7 +58,12 @@ class Settings:
     deadline: float = float("inf")  # on time.monotonic(): past it nothing further is built, no further round begun
     venv: Path = ROOT / "build" / "venv-bench"
     scratch: Path = ROOT / "build" / "bench" / "scratch"
+    kept: Path | None = None  # where peers' indexes over large sets are kept
+    processor: str = ""  # that they are of
     sweep_max: int = 0  # at most so many points of a sweep; 0: all
+    fine_k: int = 0  # of which all points are measured nevertheless
+    recall_enough: float = 2  # a sweep ends after the first point that reaches it
+    batch_rounds: int = 0  # of the same batch by one thread and by all
     qps_min: float = 0  # a sweep ends after the first point slower than this
 
 
@@ -200,7 +210,17 @@ class Contestant:
         self.built = self.process.ask(
             {"do": "build", "base": str(self.dataset.base_path), "queries": str(self.dataset.queries_path),
              "metric": self.dataset.metric, "threads": self.settings.threads, "cores": self.cores,
-             "build_cores": build_cores}, self.settings.build_timeout_s, idle)
+             "build_cores": build_cores, "keep": self.keep_folder(), "processor": self.settings.processor,
+             "alone": self.entry.alone and not self.large()}, self.settings.build_timeout_s, idle)
+
+    def large(self) -> bool:
+        return self.dataset.row_count * self.dataset.dimension >= LARGE
+
+    def keep_folder(self) -> str:
+        """Where the index is kept, or is to be; "" where it is built each time."""
+        if self.settings.kept is None or self.entry.exact or self.entry.ours or not self.large():
+            return ""
+        return str(self.settings.kept / self.dataset.name / "indexes" / self.entry.name)
 
     def sweep(self, k: int) -> list[dict[str, Any]]:
         sweep = list(self.entry.sweep)
@@ -208,7 +228,7 @@ class Contestant:
         if bound:  # all values below k would be the same search
             sweep = [dict(params, **{bound: max(params[bound], k)}) for params in sweep]
             sweep = [params for i, params in enumerate(sweep) if params not in sweep[:i]]
-        most = self.settings.sweep_max
+        most = 0 if k == self.settings.fine_k else self.settings.sweep_max
         if most and len(sweep) > most:
             chosen = np.unique(np.linspace(0, len(sweep) - 1, most).round().astype(int))
             sweep = [sweep[i] for i in chosen]
@@ -226,15 +246,15 @@ class Contestant:
         """Every setting once."""
         assert self.process is not None
         for k in self.settings.ks:
-            slow = False
+            ended = False
             for params in self.sweep(k):
                 key = json.dumps([k, params], sort_keys=True)
-                if slow and key not in self.points:
+                if ended and key not in self.points:
                     self.dropped.add(key)
                 if key in self.dropped:
                     continue
                 point = self.measure(key, k, params)
-                slow = slow or max(point.qps()) < self.settings.qps_min
+                ended = ended or max(point.qps()) < self.settings.qps_min or point.recall >= self.settings.recall_enough
 
     def measure(self, key: str, k: int, params: dict[str, Any]) -> Point:
         assert self.process is not None
@@ -253,6 +273,24 @@ class Contestant:
             self.points[key] = Point(params, k, count, [], found, identical, answer["note"])
         self.points[key].seconds.append(answer["seconds"])
         return self.points[key]
+
+    def run_batch(self, all_cores: list[int]) -> None:
+        """How much faster all cores answer a batch than one does, at about recall 0.95 of BATCH_K."""
+        assert self.process is not None
+        points = [point for point in self.points.values() if point.k == BATCH_K]
+        if not points or len(all_cores) < 2:
+            return
+        enough = [point for point in points if point.recall >= BATCH_RECALL]
+        point = max(enough, key=lambda p: max(p.qps())) if enough else max(points, key=lambda p: p.recall)
+        repeats = max(1, round(BATCH_SECONDS * max(point.qps()) / BATCH_QUERIES))
+        answer = self.process.ask({"do": "batch", "k": point.k, "params": point.params, "query_count": BATCH_QUERIES,
+                                   "rounds": self.settings.batch_rounds, "repeats": repeats, "all_cores": all_cores,
+                                   "threads": self.settings.threads, "cores": self.cores},
+                                  self.settings.search_timeout_s)
+        one, many = (answer["seconds"][str(count)] for count in (1, len(all_cores)))
+        self.built["batch"] = {"params": point.params, "recall": point.recall, "queries": BATCH_QUERIES,
+                               "threads": len(all_cores), "seconds_one": one, "seconds_all": many,
+                               "ratio": statistics.median(a / b for a, b in zip(one, many))}
 
     def unsteady(self) -> int:
         """Points whose rounds differ by more than SPREAD_MAX."""
@@ -300,7 +338,7 @@ def run_section(entries: list[Entry], dataset: Dataset, settings: Settings, logs
     out: dict[str, Any] = {"results": {}, "failed": {}, "groups": [], "extra_seconds": 0.0}
     takes_part = []
     for entry in entries:
-        if entry.element != "f32" and dataset.element != entry.element:
+        if entry.element not in ("f32", "own", dataset.element):
             continue
         takes_part.append(entry)
     merged: dict[str, Contestant] = {}
@@ -337,6 +375,10 @@ def run_section(entries: list[Entry], dataset: Dataset, settings: Settings, logs
                 round_seconds = time.monotonic() - begin
             else:
                 steady(alive, settings, round_seconds, out, say)
+            if settings.batch_rounds:
+                for contestant in in_turn(alive, 0, out):
+                    if contestant.entry.batch:
+                        attempt(contestant, lambda c=contestant: c.run_batch(all_cores), out, say)
         finally:
             for contestant in alive:
                 contestant.close()
@@ -345,6 +387,23 @@ def run_section(entries: list[Entry], dataset: Dataset, settings: Settings, logs
             out["results"][name] = contestant.as_json()
             out["results"][name]["cores"] = cores
     return out
+
+
+def prepare(entries: list[Entry], dataset: Dataset, settings: Settings, logs: Path, say: Callable[[str], None]) -> None:
+    """Builds those indexes of peers that are kept, one after the other, and measures nothing else."""
+    cores = sorted(os.sched_getaffinity(0))
+    settings.scratch.mkdir(parents=True, exist_ok=True)
+    for entry in entries:
+        contestant = Contestant(entry, dataset, settings, cores[:1], logs / f"{dataset.name}-kept-{entry.name}.log")
+        if not contestant.keep_folder():
+            continue
+        try:
+            contestant.build(cores)
+            say(f"  {entry.name}: {contestant.built['build_cpu_seconds']:.0f} s of processor time")
+        except Failed as reason:
+            say(f"  {entry.name}: {reason}")
+        finally:
+            contestant.close()
 
 
 def in_turn(alive: list[Contestant], number: int, out: dict[str, Any]) -> list[Contestant]:

@@ -10,7 +10,9 @@ static void *open_engine(const char *dir, uint32_t dimension)
 {
     vecdb *db;
     vecdb_error error;
-    const vecdb_collection_config config = {.name = "points", .dimension = dimension, .metric = VECDB_L2};
+    /* flat: what is measured is storage, and no engine beside it builds graphs. */
+    const vecdb_collection_config config = {
+        .name = "points", .dimension = dimension, .metric = VECDB_L2, .index = "flat"};
     if (vecdb_open(dir, NULL, &db, &error) != VECDB_OK ||
         vecdb_create_collection(db, &config, &error) != VECDB_OK) {
         bench_die("vecdb: %s", error.message);

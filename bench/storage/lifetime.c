@@ -42,7 +42,8 @@ static void fill(const struct settings *settings, const struct rows *rows, const
 {
     vecdb *db = open_quiet(dir);
     vecdb_error error;
-    const vecdb_collection_config config = {.name = NAME, .dimension = settings->dimension, .metric = VECDB_L2};
+    const vecdb_collection_config config = {
+        .name = NAME, .dimension = settings->dimension, .metric = VECDB_L2, .index = "flat"};
     check(vecdb_create_collection(db, &config, &error), &error);
     for (uint32_t at = 0; at < settings->big_rows; at += settings->batch) {
         uint32_t count = settings->big_rows - at < settings->batch ? settings->big_rows - at : settings->batch;

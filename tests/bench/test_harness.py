@@ -7,51 +7,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from harness_world import FAKE, ROOT, SPEC, naive, result, results
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-from bench.ann import (adapters, cli, curves, datasets, docs, generate, machine, progress, report, runner,  # noqa: E402
-                       truth)
-
-BUILD = Path(os.environ.get("VECDB_BIN_DIR", ROOT / "build" / "release"))
-SPEC = "clustered-3k-24"
-
-
-@pytest.fixture(scope="session")
-def library() -> Path:
-    """The shared library vecdb_bench of the build under test, built if need be."""
-    cache = (BUILD / "CMakeCache.txt").read_text(encoding="utf-8")
-    if "VECDB_SANITIZE:STRING=\n" not in cache:
-        pytest.skip("a sanitized library does not load into a plain python")
-    built = subprocess.run(["cmake", "--build", str(BUILD), "--target", "vecdb_bench"], capture_output=True, text=True)
-    assert built.returncode == 0, built.stdout + built.stderr
-    return BUILD / "libvecdb_bench.so"
-
-
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("bench-data")
-
-
-@pytest.fixture(scope="session")
-def dataset(cache: Path) -> datasets.Dataset:
-    return datasets.generated(SPEC, cache, cache, say=lambda text: None)
-
-
-def naive(base: np.ndarray, queries: np.ndarray, metric: str, k: int) -> np.ndarray:
-    """The oracle: float64, one distance after the other, ties to the lower row."""
-    out = []
-    for query in queries:
-        distances = [truth.distances_f64(base[row:row + 1], query, metric)[0] for row in range(len(base))]
-        out.append(sorted(range(len(base)), key=lambda row: (distances[row], row))[:k])
-    return np.array(out)
-
+from bench.ann import adapters, cli, curves, datasets, docs, generate, machine, progress, report, runner, truth
 
 # --- data ------------------------------------------------------------------------------------------------------------
 
@@ -223,31 +185,6 @@ def test_a_participant_that_hangs_is_ended(dataset, tmp_path):
         process.ask({"do": "build", "base": str(dataset.base_path)}, 0)
     assert process.process.poll() is not None
     process.close()
-
-
-FAKE = """
-import os, signal, time
-import numpy as np
-
-class Index:
-    def __init__(self, space, dimension): pass
-    def init_index(self, *args): pass
-    def set_num_threads(self, threads): pass
-    def set_ef(self, ef): pass
-    def index_file_size(self): return 0
-    def add_items(self, data, num_threads):
-        if "FAULT" == "crash":
-            print("something broke")
-            os.kill(os.getpid(), signal.SIGSEGV)
-        if "FAULT" == "hang":
-            time.sleep(60)
-    def knn_query(self, queries, k, num_threads):
-        if "FAULT" == "shape":
-            return np.zeros((len(queries), k, 2)), None
-        if "FAULT" == "raise":
-            raise MemoryError("no room")
-        return np.zeros((len(queries), k)), None
-"""
 
 
 @pytest.mark.parametrize("fault,want", [
@@ -442,7 +379,8 @@ def test_a_profile_without_any_data_takes_generated_ones(library, cache, tmp_pat
     # Patches have the generated set as their stand-in, which is there already: measured once.
     assert [section["key"] for section in results["sections"] if section["kind"] == "exact"] == [
         "exact-clustered-400-784-1-t1", "exact-clustered-400-128-1-t1", "exact-clustered-400-768-1-t1"]
-    assert set(results["missing_sets"]) == {"fashion-mnist-784", "wiki-movies-384", "patches-400-128-1"}
+    assert set(results["missing_sets"]) == {"fashion-mnist-784", "wiki-movies-384", "patches-400-128-1",
+                                            "sift-castle-128", "beir-bge-768"}
     assert all(point["recall"] == 1.0 for section in results["sections"] for found in section["results"].values()
                for point in found["points"])
     text = (tmp_path / "tiny" / "summary.md").read_text(encoding="utf-8")
@@ -525,7 +463,8 @@ def test_the_plan_of_a_profile(tmp_path, monkeypatch):
     run = cli.Run(cli.parse_arguments(["--profile", "medium", "--out", str(tmp_path), "--threads", "1"]))
     steps = run.steps()
     assert [step.name for step in steps if step.kind == "data"] == [
-        "clustered-1m-768", "clustered-1m-128", "patches-1m-128", "fashion-mnist-784", "wiki-movies-384"]
+        "clustered-1m-768", "clustered-1m-128", "patches-1m-128", "fashion-mnist-784", "wiki-movies-384",
+        "sift-castle-128", "beir-bge-768"]
     assert len({step.title() for step in steps}) == len(steps) and all(run.guess(step) > 0 for step in steps)
     assert {step.kind for step in steps[:4]} == {"data"}
     # The largest set is for few, a package that does not install for nobody.
@@ -535,8 +474,15 @@ def test_the_plan_of_a_profile(tmp_path, monkeypatch):
     assert "hnswlib-native" in few and set(few) < set(all_of_them) and few[-1] == "vecdb-exact"
     assert not {"scann", "scann-brute"} & {*few, *all_of_them, *run.names("exact", "patches-1m-128")}
     small = cli.Run(cli.parse_arguments(["--profile", "medium", "--out", str(tmp_path), "--rows", "2000"]))
-    assert {step.name for step in small.steps()} == {"clustered-2000-768-1", "clustered-2000-128-1",
-                                                     "patches-2000-128-1", "fashion-mnist-784", "wiki-movies-384"}
+    assert {step.name for step in small.steps()} == {"clustered-2000-768-1", "clustered-2000-128-1", "beir-bge-768",
+                                                     "patches-2000-128-1", "fashion-mnist-784", "wiki-movies-384",
+                                                     "sift-castle-128"}
+    # Sets that only --only brings.
+    assert not any(step.kind == "ann" and step.name == "clustered-1m-768" for step in steps)
+    name = "clustered-1m-768"
+    apart = cli.Run(cli.parse_arguments(["--profile", "medium", "--out", str(tmp_path), "--only", f"ann:{name}"]))
+    assert [(step.kind, step.name) for step in apart.steps()] == [("data", name), ("ann", name)]
+    assert apart.names("ann", name) == ["vecdb-qgraph", "hnswlib-native", "rabitq-symqg"]
     assert small.names("ann", "patches-2000-128-1")[:-1] == few[:-1]
 
 
@@ -619,25 +565,6 @@ def test_progress_without_a_terminal_or_with_a_broken_memory(tmp_path, content):
 
 
 # --- report ----------------------------------------------------------------------------------------------------------
-
-
-def result(points: list[tuple[int, float, float]]) -> dict:
-    return {"build_seconds": 2.5, "memory_bytes": 4000, "peak_rss_bytes": 10 ** 9, "index_bytes": None,
-            "version": "1.2", "note": "", "exact": True,
-            "points": [{"params": {"ef": i}, "k": k, "queries": 10, "recall": recall, "identical_ids": recall == 1,
-                        "rounds": 3, "qps_median": qps, "qps_min": qps * 0.9, "qps_max": qps * 1.1, "spread": 0.1,
-                        "seconds": []}
-                       for i, (k, recall, qps) in enumerate(points)]}
-
-
-def results(kind: str, found: dict) -> dict:
-    section = {"kind": kind, "key": f"{kind}-set-t1", "threads": 1, "build_threads": 2, "groups": [["a"]],
-               "failed": {"ngt-anng": "no metric dot"}, "results": found,
-               "dataset": {"name": "set", "rows": 100, "dimension": 8, "metric": "l2", "source": "here"}}
-    cpu = machine.parse_cpuinfo("processor\t: 0\nmodel name\t: A B\nflags\t\t: fpu avx2 avx512f\n")
-    assert cpu == {"model": "A B", "processors": 1, "flags": ["avx2", "avx512f"]}
-    return {"command": "make bench", "machine": dict(machine.describe(ROOT), cpu=cpu), "seconds": 60.0,
-            "not_installed": {"scann": "no wheel"}, "sections": [section], "scans": []}
 
 
 def test_the_report_names_ratios_and_who_is_missing():
@@ -746,4 +673,4 @@ def test_every_entry_has_an_adapter_file_and_a_pinned_package():
         assert entry.package == "" or entry.package in pinned, name
     for profile in cli.PROFILES.values():
         assert set(profile.exact) | set(profile.exact_large) <= set(adapters.EXACT)
-        assert all(set(names) <= set(adapters.APPROXIMATE) for _, names in profile.ann_sets)
+        assert all(set(names) <= set(adapters.APPROXIMATE) for _, names in (*profile.ann_sets, *profile.ann_apart))

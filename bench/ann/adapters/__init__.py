@@ -24,9 +24,15 @@ class Entry:
     build: dict[str, Any] = dataclasses.field(default_factory=dict)
     sweep: tuple[dict[str, Any], ...] = ({},)
     at_least_k: str = ""  # the parameter of the sweep that may not be below k, for graphs
-    element: str = "f32"  # what the rows are made of: "u8" takes part only where the data are u8
+    element: str = "f32"  # what the rows are made of: "u8" takes part only where the data are u8; "own": as they are
+    batch: bool = False  # also asked how much faster all cores answer a batch
+    alone: bool = False  # also built by one thread, for how well threads share the work
     one_by_one: bool = False  # answers a query at a time: gets fewer of them where a scan is slow
     folder: str = ""  # of build/venv-bench/peers, in front of the shared packages
+
+    @property
+    def ours(self) -> bool:
+        return self.name.startswith("vecdb-")
 
     def make(self) -> Adapter:
         module = importlib.import_module(f"bench.ann.adapters.{self.module}")
@@ -40,6 +46,8 @@ def _sweep(key: str, *values: Any) -> tuple[dict[str, Any], ...]:
 # One graph for all of that family, so that what differs is the code: 16 links (32 at the bottom), 200 while building.
 GRAPH = {"m": 16, "ef_construction": 200}
 EF = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+EF_LOW = (2, 5, *EF)  # below 10 only where k is 1
+EF_QUANTISED = (2, 4, 7, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768)
 NPROBE = (1, 2, 4, 8, 16, 32, 64, 128)
 
 _EXACT = [
@@ -57,10 +65,19 @@ _EXACT = [
 ]
 
 _APPROXIMATE = [
-    Entry("hnswlib-native", "hnswlib_adapters", "Hnsw", "hnswlib", build=GRAPH, sweep=_sweep("ef", *EF),
-          at_least_k="ef", folder="hnswlib-native"),
-    Entry("hnswlib", "hnswlib_adapters", "Hnsw", "hnswlib", build=GRAPH, sweep=_sweep("ef", *EF), at_least_k="ef"),
-    Entry("faiss-hnsw", "faiss_adapters", "Hnsw", "faiss-cpu", build=GRAPH, sweep=_sweep("ef", *EF), at_least_k="ef"),
+    Entry("vecdb-qgraph", "vecdb_graph", "Qgraph", "", sweep=_sweep("ef", *EF_QUANTISED), at_least_k="ef",
+          element="own", batch=True, alone=True),
+    Entry("vecdb-qgraph-compact", "vecdb_graph", "Qgraph", "", build={"compact": 1}, sweep=_sweep("ef", *EF_QUANTISED),
+          at_least_k="ef", element="own"),
+    Entry("vecdb-hnsw", "vecdb_graph", "Hnsw", "", build=GRAPH, sweep=_sweep("ef", *EF_LOW), at_least_k="ef",
+          batch=True, alone=True),
+    Entry("vecdb-hnsw-f16", "vecdb_graph", "Hnsw", "", build=dict(GRAPH, inside="f16"), sweep=_sweep("ef", *EF_LOW),
+          at_least_k="ef"),
+    Entry("hnswlib-native", "hnswlib_adapters", "Hnsw", "hnswlib", build=GRAPH, sweep=_sweep("ef", *EF_LOW),
+          at_least_k="ef", folder="hnswlib-native", batch=True),
+    Entry("hnswlib", "hnswlib_adapters", "Hnsw", "hnswlib", build=GRAPH, sweep=_sweep("ef", *EF_LOW), at_least_k="ef"),
+    Entry("faiss-hnsw", "faiss_adapters", "Hnsw", "faiss-cpu", build=GRAPH, sweep=_sweep("ef", *EF_LOW),
+          at_least_k="ef"),
     Entry("faiss-ivf", "faiss_adapters", "Ivf", "faiss-cpu", sweep=_sweep("nprobe", *NPROBE)),
     Entry("faiss-ivfpqfs", "faiss_adapters", "IvfPqFastScan", "faiss-cpu",
           sweep=tuple({"nprobe": n, "refine": r} for n in NPROBE for r in (4, 16))),
@@ -74,8 +91,10 @@ _APPROXIMATE = [
           sweep=_sweep("complexity", *EF), at_least_k="complexity", folder="diskannpy"),
     Entry("svs-vamana", "svs_adapters", "Vamana", "scalable-vs", build={"degree": 32, "complexity": 100},
           sweep=_sweep("window", *EF), at_least_k="window"),
+    Entry("svs-lvq", "svs_adapters", "Lvq", "scalable-vs", build={"degree": 32, "complexity": 100},
+          sweep=_sweep("window", *EF), at_least_k="window"),
     Entry("rabitq-symqg", "rabitq_adapters", "Symqg", "rabitqlib", build={"degree": 32, "ef_construction": 200},
-          sweep=_sweep("ef", *EF), at_least_k="ef"),
+          sweep=_sweep("ef", *EF_LOW), at_least_k="ef"),
     Entry("rabitq-ivf", "rabitq_adapters", "Ivf", "rabitqlib", sweep=_sweep("nprobe", *NPROBE)),
     Entry("vsag", "vsag_adapter", "HGraph", "pyvsag", build={"degree": 32, "ef_construction": 200},
           sweep=_sweep("ef", *EF), at_least_k="ef"),

@@ -33,6 +33,14 @@ class Adapter(abc.ABC):
     def set_threads(self, threads: int) -> None:
         """Threads of the searches that follow."""
 
+    def save(self, folder: str) -> None:
+        """Writes the built index into an empty folder, so that a later run need not build it (storage.py)."""
+        raise Unsupported("this adapter does not save")
+
+    def load(self, folder: str, data: np.ndarray, metric: str, params: dict[str, Any]) -> None:
+        """Takes the place of build: what save wrote of the same data. data is mapped, as in build."""
+        raise Unsupported("this adapter does not load")
+
     def index_bytes(self) -> int | None:
         """Bytes of the whole index, its vectors included, as the library counts them; None if it does not."""
         return None

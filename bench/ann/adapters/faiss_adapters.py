@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import faiss
@@ -37,6 +38,13 @@ class Faiss(Adapter):
         if not self.index.is_trained:
             self.index.train(rows)
         self.index.add(rows)
+
+    def save(self, folder: str) -> None:
+        faiss.write_index(self.index, os.path.join(folder, "index"))
+
+    def load(self, folder: str, data: np.ndarray, metric: str, params: dict[str, Any]) -> None:
+        self.cosine = metric == "cosine"
+        self.index = faiss.read_index(os.path.join(folder, "index"))
 
     def set_params(self, params: dict[str, Any]) -> None:
         pass

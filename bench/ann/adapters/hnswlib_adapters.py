@@ -31,6 +31,13 @@ class Hnsw(Adapter):
         self.index.set_num_threads(threads)
         self.index.add_items(as_f32(data), num_threads=threads)
 
+    def save(self, folder: str) -> None:
+        self.index.save_index(os.path.join(folder, "index"))
+
+    def load(self, folder: str, data: np.ndarray, metric: str, params: dict[str, Any]) -> None:
+        self.index = hnswlib.Index(SPACES[metric], data.shape[1])
+        self.index.load_index(os.path.join(folder, "index"), max_elements=len(data))
+
     def search(self, queries: np.ndarray, k: int, params: dict[str, Any]) -> np.ndarray:
         self.index.set_ef(max(params["ef"], k))
         return self.index.knn_query(queries, k, num_threads=self.threads)[0].astype(np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,13 @@ class Symqg(Rabitq):
         rows = self.rows(data, metric)
         self.index = rabitqlib.SymqgIndex(rows.shape[1], params["degree"], METRICS[metric])
         self.index.build(rows, params["ef_construction"], threads)
+
+    def save(self, folder: str) -> None:
+        self.index.save(os.path.join(folder, "index"))
+
+    def load(self, folder: str, data: np.ndarray, metric: str, params: dict[str, Any]) -> None:
+        self.cosine = metric == "cosine"
+        self.index = rabitqlib.SymqgIndex.load(os.path.join(folder, "index"))
 
     def search(self, queries: np.ndarray, k: int, params: dict[str, Any]) -> np.ndarray:
         return as_rows(self.index.search_batch(self.vectors(queries), k, max(params["ef"], k), self.threads)[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,13 @@ class Hnsw(Adapter):
         self.index = Index(ndim=data.shape[1], metric=METRICS[metric], dtype="f32", connectivity=params["m"],
                            expansion_add=params["ef_construction"], expansion_search=64)
         self.index.add(np.arange(len(data), dtype=np.uint64), as_f32(data), threads=threads)
+
+    def save(self, folder: str) -> None:
+        self.index.save(os.path.join(folder, "index"))
+
+    def load(self, folder: str, data: np.ndarray, metric: str, params: dict[str, Any]) -> None:
+        self.index = Index(ndim=data.shape[1], metric=METRICS[metric], dtype="f32", connectivity=params["m"])
+        self.index.load(os.path.join(folder, "index"))
 
     def search(self, queries: np.ndarray, k: int, params: dict[str, Any]) -> np.ndarray:
         self.index.expansion_search = max(params["ef"], k)

@@ -56,6 +56,12 @@ def load() -> ctypes.CDLL:
     return library
 
 
+def describe(library: ctypes.CDLL) -> str:
+    buffer = ctypes.create_string_buffer(ERROR_BYTES)
+    library.vecdb_bench_describe(Text(ctypes.cast(buffer, ctypes.c_char_p), ERROR_BYTES))
+    return f"this tree, {buffer.value.decode()}"
+
+
 def search(library: ctypes.CDLL, function: str, rows: np.ndarray, queries: np.ndarray, k: int, metric: str,
            threads: int) -> tuple[np.ndarray, str]:
     """Calls one of the library's searches: row numbers, and what it says about how. rows and queries: C-contiguous,
@@ -109,9 +115,7 @@ class Exact(Adapter):
         self.how = ""
 
     def version(self) -> str:
-        buffer = ctypes.create_string_buffer(ERROR_BYTES)
-        self.library.vecdb_bench_describe(Text(ctypes.cast(buffer, ctypes.c_char_p), ERROR_BYTES))
-        return f"this tree, {buffer.value.decode()}"
+        return describe(self.library)
 
     def build(self, data: np.ndarray, metric: str, params: dict[str, Any], threads: int) -> None:
         self.metric = metric

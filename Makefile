@@ -4,6 +4,7 @@
 JOBS ?= $(shell nproc)
 SECONDS ?= 60
 STATES ?= 1000000
+OPS ?= 1000000
 PREFIX ?= /usr/local
 INPUT ?=
 FUZZ ?=
@@ -31,7 +32,7 @@ PRODUCTS := --target vecdb_program vecdb_server_program vecdb_shared vecdb_stati
 compile = cmake --preset $(1) $(2) && cmake --build --preset $(1) --parallel $(JOBS) $(3)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test crash asan tsan clang coverage lint format fuzz bench neon bench-micro bench-storage \
+.PHONY: help build demo test crash soak asan tsan clang coverage lint format fuzz bench neon bench-micro bench-storage \
   install clean
 
 help: ## List the targets
@@ -57,6 +58,11 @@ crash: ## The store's crash sweeps in their long form: STATES=1000000 power cuts
 	@tools/setup build test
 	$(call compile,release,,--target $(CRASH_TESTS))
 	@for test in $(CRASH_TESTS); do VECDB_CRASH_STATES=$(STATES) build/release/tests/$$test || exit 1; done
+
+soak: ## Collections with graphs against an exact oracle for OPS=1000000 random operations, and several threads at once
+	@tools/setup build test
+	$(call compile,release,,--target test_graph_random test_graph_threads)
+	@for test in test_graph_random test_graph_threads; do VECDB_RANDOM_OPS=$(OPS) build/release/tests/$$test || exit 1; done
 
 asan: ## The same tests under the address and undefined behaviour sanitizers
 	@tools/setup build test
@@ -100,7 +106,7 @@ bench: export BENCH_LOAD := $(shell cut -d ' ' -f 1 /proc/loadavg 2>/dev/null)
 bench: ## Measure VecDB beside its peers, into build/bench and docs/benchmarks.md (QUICK=1: in minutes, no docs)
 	@tools/setup build bench
 	cmake --preset release && cmake --build --preset release --parallel $(JOBS) --target vecdb_bench
-	@if [ -x "$(DATA_PACK)/unpack" ]; then "$(DATA_PACK)/unpack" "$(DATA)" fashion-mnist-784 sift-castle-128 wiki-movies-384; fi
+	@if [ -x "$(DATA_PACK)/unpack" ]; then "$(DATA_PACK)/unpack" "$(DATA)" fashion-mnist-784 sift-castle-128 wiki-movies-384 beir-bge-768; fi
 	BENCH_COMMAND="make bench$(if $(QUICK), QUICK=$(QUICK), PROFILE=$(PROFILE))$(if $(DATASETS), DATASETS='$(DATASETS)')$(if \
 	  $(ADAPTERS), ADAPTERS='$(ADAPTERS)')$(if $(BENCH_ARGS), BENCH_ARGS='$(BENCH_ARGS)')" \
 	  PYTHONDONTWRITEBYTECODE=1 build/venv-bench/bin/python -m bench.ann --data "$(DATA)" \

@@ -3,7 +3,7 @@
  * Rows as queries are too easy: the graph was built with them in it, and a row's own links lead to just its nearest. So a
  * query is made of four rows: half-way between a row and its tenth nearest or so, plus half the difference of two other
  * near rows, which takes it off the rows by about as much as rows are apart. Still easier than some users' queries: what such
- * queries miss is counted half as much again. README.md has what that foretold on real sets, beside what their queries got.
+ * queries miss is counted twice. README.md has what that foretold on real sets, beside what their queries got.
  *
  * The exact answers are those of a batch (index/exact.h), at a tenth or less of what as many scans cost.
  *
@@ -30,16 +30,19 @@ enum {
     NEAR = 33,         /* ...and how many at most, the row itself among them */
     MORE = 8,          /* exact answers taken beyond those that the share of absent rows asks for */
     FLOATS = 4,
+    STEPS = 2,        /* of the ladder: half as wide again each, or a third */
+    LADDER_MIN = 8,   /* steps that are taken at least */
     EF_UNKNOWN = 256, /* without a table, for a target of 0.98: enough on all real sets of README.md */
 };
 
 static const uint16_t ladder[VDB_RECALL_POINTS_MAX] = {10, 12,  16,  20,  24,  32,  48,  64,
                                                        96, 128, 192, 256, 384, 512, 768, 1024};
 
-#define RECALL_ENOUGH 0.999 /* no wider search is tried */
-#define TOLERANCE     1e-5  /* between a kernel's distances and those in double */
-#define MISS_FACTOR   1.5   /* what users' queries miss, to what ours do */
-#define ERRORS        1.0   /* standard errors that are taken off */
+#define RECALL_ENOUGH 0.999  /* no wider search is tried */
+#define GAIN_MIN      0.0005 /* of STEPS steps: less, and wider ones would bring no more either */
+#define TOLERANCE     1e-5   /* between a kernel's distances and those in double */
+#define MISS_FACTOR   2.0    /* what users' queries miss, to what ours do */
+#define ERRORS        1.0    /* standard errors that are taken off */
 #define FLOOR         5.0 /* no width below FLOOR / sqrt(1 - target): on easy data too little is missed to be measured */
 #define SAME_MISSES   1.1 /* where no width reaches the target: misses within this of the least are as good */
 #define K_SLOPE       1.5 /* width for each further answer beyond the table's k */
@@ -261,8 +264,13 @@ static vdb_status climb(struct calibration *c, struct vdb_recall_table *out, str
 {
     float least = 0;
     double mean = 0;
+    double before[STEPS] = {0}; /* means at the widths before */
     for (size_t i = 0; i < VDB_RECALL_POINTS_MAX && mean < RECALL_ENOUGH; i++) {
         double expected;
+        if (i >= LADDER_MIN && mean - before[i % STEPS] < GAIN_MIN) {
+            break;
+        }
+        before[i % STEPS] = mean;
         VDB_TRY(measure(c, ladder[i], &mean, &expected, err));
         if (expected > (double)least) {
             least = (float)expected;
@@ -385,9 +393,11 @@ static double width_for(const struct vdb_recall_table *table, double target)
         }
     }
     const struct vdb_recall_point *last = &points[table->count - 1];
-    if (table->count <
-        VDB_RECALL_POINTS_MAX) { /* it missed next to nothing: what is left falls about as the width grows */
-        return last->ef * (1 - (double)last->recall) / (1 - target);
+    const double misses = 1 - (double)last->recall;
+    const double earlier = table->count > STEPS ? 1 - (double)points[table->count - 1 - STEPS].recall : 1;
+    if (table->count < VDB_RECALL_POINTS_MAX && misses * SAME_MISSES < earlier) {
+        /* It missed next to nothing: what is left falls about as the width grows. */
+        return last->ef * misses / (1 - target);
     }
     return best_width(table);
 }

@@ -133,7 +133,7 @@ typedef struct vecdb_index_config {
     uint32_t m;               /* links of a node of an HNSW, twice as many in layer 0; 4..256, default 16 */
     uint32_t ef_construction; /* width of its searches; hnsw: m..65536, default 200; qgraph: 16..4096 */
     uint32_t code_bits;       /* of a neighbour's code, a multiple of 64, 64..1024; default: by variance */
-    uint32_t compact;         /* 1: without codes in the nodes; UNSUPPORTED in this version */
+    uint32_t compact;         /* 1: without codes in the nodes; a third of the memory */
     /* Of searching. */
     uint32_t ef_search;   /* width of a search that names neither width nor recall: 1..65536; 0: by recall */
     uint32_t scan_below;  /* memory and segments of fewer rows are scanned; default 4096; 1: none is */

@@ -375,6 +375,9 @@ BAD_BODIES = [
     ("/v1/collections/none/snapshots", {"name": "x"}, 404, "not_found", ["none"]),
     ("/v1/collections/docs/snapshots", {"name": "a/b"}, 400, "invalid", ["a/b"]),
     ("/v1/collections/docs/snapshots", {}, 400, "invalid", ["name: missing"]),
+    ("/v1/collections", {"name": "x", "dimension": 2,
+                         "index_config": {"type": "qgraph", "compact": True, "code_bits": 128}}, 400, "invalid",
+     ["code_bits: 128", "compact"]),
     ("/v1/collections/none/points/delete", {"ids": [1]}, 404, "not_found", ["none"]),
     ("/v1/collections", {"name": "docs", "dimension": 2}, 409, "exists", ["docs"]),
     # 413: one past each limit
@@ -385,8 +388,8 @@ BAD_BODIES = [
     (POINTS, b'{"points":[{"id":3,"vector":[1,2],"metadata":' + NESTED + b"}]}", 413, "limit", ["metadata"]),
     (POINTS, point(metadata={"a": "x" * (1 << 20)}), 413, "limit", ["points[1]", "metadata", "1048576"]),
     # 501
-    ("/v1/collections", {"name": "x", "dimension": 2, "index_config": {"type": "qgraph", "compact": True}}, 501,
-     "unsupported", ["compact"]),
+    ("/v1/collections", {"name": "x", "dimension": 8193, "index_config": {"type": "qgraph"}}, 501, "unsupported",
+     ["8193"]),
 ]
 
 

@@ -247,7 +247,8 @@ static inline void assert_problem(const struct fixture *f, unsigned status, cons
     const char *said = json_string_value(json_object_get(f->json, "detail"));
     assert_non_null(said);
     assert_string_equal(said, f->response.detail);
-    if (said == NULL || strstr(said, detail) == NULL) { /* a compiler does not know that the line above ends the test */
+    if (said == NULL ||
+        strstr(said, detail) == NULL) { /* a compiler does not know that the line above ends the test */
         fail_msg("\"%s\" does not say \"%s\"", said != NULL ? said : "", detail);
     }
 }

@@ -117,8 +117,9 @@ VECDB_API const char *vecdb_element_name(vecdb_element element);
  *
  *     "flat"    Measures every row: exact, and the time grows with the rows.
  *     "hnsw"    A graph of Malkov and Yashunin (2016). All metrics.
- *     "qgraph"  A graph with quantised codes of the neighbours beside each node: several times as fast as hnsw, and
- *               smaller. The metrics l2, cosine and dot, up to 8,192 dimensions. Rows in memory have an HNSW.
+ *     "qgraph"  A graph with quantised codes of the neighbours beside each node: several times as fast as hnsw, in
+ *               more memory (compact takes a third of it). The metrics l2, cosine and dot, up to 8,192 dimensions.
+ *               Rows in memory have an HNSW.
  *
  * A graph's answer is approximate: most of the k nearest (section 5 says how to ask for how many), and of those that it
  * gives every score is exact. What is in no graph is measured row by row, exactly: rows that were written just now, rows
@@ -338,7 +339,7 @@ typedef struct vecdb_search_request {
 
 /* How an answer came about. */
 typedef struct vecdb_explain {
-    char plan[32];         /* "flat scan", "qgraph", "qgraph + hnsw", ...; ", filtered" behind it */
+    char plan[48];         /* "flat scan", "qgraph", "qgraph + hnsw", ...; ", filtered" behind it */
     uint64_t rows;         /* in the view that was searched, dead versions included */
     uint64_t rows_allowed; /* live and past the filter */
     uint64_t distances_computed;

@@ -2,7 +2,6 @@
  * never change or move; the result holds it, also past a drop of the collection. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/mem.h"
 #include "database_handle.h"
@@ -15,23 +14,10 @@ struct vecdb_result {
     vecdb_explain explain;
 };
 
-/* The longest plan is told without the spaces around its plus signs: only so it fits. */
-static void fill_plan(char *to, size_t capacity, const char *plan)
-{
-    size_t bytes = strlen(plan);
-    size_t at = 0;
-    for (size_t i = 0; i < bytes && at + 1 < capacity; i++) {
-        bool beside = plan[i] == ' ' && (plan[i + 1] == '+' || (i > 0 && plan[i - 1] == '+'));
-        if (bytes < capacity || !beside) {
-            to[at++] = plan[i];
-        }
-    }
-    to[at] = '\0';
-}
-
 static void fill_explain(vecdb_explain *to, const struct vdb_explain *from)
 {
-    fill_plan(to->plan, sizeof to->plan, from->plan != NULL ? from->plan : "");
+    _Static_assert(sizeof to->plan >= VDB_PLAN_BYTES, "every plan fits");
+    snprintf(to->plan, sizeof to->plan, "%s", from->plan != NULL ? from->plan : "");
     to->rows = from->rows;
     to->rows_indexed = from->rows_indexed;
     to->ef = from->ef;

@@ -4,9 +4,18 @@
 #include "timer.h"
 
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { BAR_CELLS = 24, REDRAW_NS = 100000000 };
+enum { BAR_CELLS = 24, REDRAW_NS = 100000000, LINE_BYTES = 512 };
+
+/* One less than the terminal has, since a line that fills it wraps on some; LINE_BYTES if it does not say. */
+static int columns(void)
+{
+    struct winsize size;
+    const bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+    return known ? size.ws_col - 1 : LINE_BYTES;
+}
 
 void vdb_progress_begin(struct vdb_progress *progress, const char *label, const char *unit, uint64_t total)
 {
@@ -59,8 +68,11 @@ void vdb_progress_update(struct vdb_progress *progress, uint64_t done)
     format_short(done_text, sizeof done_text, (double)done);
     format_short(total_text, sizeof total_text, (double)progress->total);
     double left = rate > 0 && done < progress->total ? (double)(progress->total - done) / rate : 0;
-    fprintf(stderr, "\r\033[K%s [%s] %3.0f%%  %s/%s %s  %s/s  eta %d:%02d", progress->label, bar, part * 100,
-            done_text, total_text, progress->unit, rate_text, (int)left / 60, (int)left % 60);
+    char line[LINE_BYTES];
+    snprintf(line, sizeof line, "%s [%s] %3.0f%%  %s/%s %s  %s/s  eta %d:%02d%s%s", progress->label, bar,
+             part * 100, done_text, total_text, progress->unit, rate_text, (int)left / 60, (int)left % 60,
+             progress->note != NULL ? "  " : "", progress->note != NULL ? progress->note : "");
+    fprintf(stderr, "\r\033[K%.*s", columns(), line); /* a second line could not be drawn over */
     fflush(stderr);
 }
 

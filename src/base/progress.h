@@ -2,7 +2,7 @@
  *
  *     recover  [##########..........]  50%  512k/1.0M rows  128k/s  eta 0:04
  *
- * Redraws at most ten times a second. Threads: confined.
+ * Redraws at most ten times a second, and no more of it than the terminal is wide. Threads: confined.
  */
 #ifndef VDB_BASE_PROGRESS_H
 #define VDB_BASE_PROGRESS_H
@@ -13,6 +13,7 @@
 struct vdb_progress {
     const char *label; /* borrowed, static text */
     const char *unit;
+    const char *note; /* more to say, behind it all; NULL: nothing. Set it, and its text, as the work goes on */
     uint64_t total;
     uint64_t started_ns;
     uint64_t drawn_ns;

@@ -147,6 +147,8 @@ struct vdb_graph_file {
 /* VDB_INVALID when a file is there that is no index file, or not a file: it is not written over. And whether its
  * directory takes files: before a long build, not after it. */
 vdb_status vdb_graph_file_may_write(const char *path, struct vdb_err *err) VDB_MUST_CHECK;
+/* Whether PATH.tmp can be made. option: for messages. */
+vdb_status vdb_graph_file_try_directory(const char *option, const char *path, struct vdb_err *err) VDB_MUST_CHECK;
 /* Writes PATH.tmp, syncs it, and gives it its name. head->kind and ->dataset are set by it. */
 vdb_status vdb_graph_file_save(const char *path, const struct vdb_graph_kind *kind, const char *dataset,
                                struct vdb_graph_file *head, void *index, const struct vdb_rows *rows,

@@ -168,16 +168,14 @@ vdb_status vdb_graph_file_save(const char *path, const struct vdb_graph_kind *ki
     unguard(before);
     if (status != VDB_OK) {
         struct vdb_err ignored;
-        if (env->ops->unlink(env, temporary, &ignored) != VDB_OK) {
-            return vdb_err_wrap(err, status, "--out"); /* it may never have been made */
-        }
+        const vdb_status removed = env->ops->unlink(env, temporary, &ignored);
+        (void)removed; /* it may never have been made */
         return vdb_err_wrap(err, status, "--out");
     }
     return VDB_OK;
 }
 
-/* Whether PATH.tmp can be made. */
-static vdb_status try_directory(const char *path, struct vdb_err *err)
+vdb_status vdb_graph_file_try_directory(const char *option, const char *path, struct vdb_err *err)
 {
     struct vdb_env *env = vdb_env_posix();
     struct vdb_file *file = NULL;
@@ -189,7 +187,7 @@ static vdb_status try_directory(const char *path, struct vdb_err *err)
     if (status == VDB_OK) {
         status = env->ops->unlink(env, temporary, err);
     }
-    return status == VDB_OK ? VDB_OK : vdb_err_wrap(err, status, "--out");
+    return status == VDB_OK ? VDB_OK : vdb_err_wrap(err, status, "%s", option);
 }
 
 vdb_status vdb_graph_file_may_write(const char *path, struct vdb_err *err)
@@ -206,7 +204,7 @@ vdb_status vdb_graph_file_may_write(const char *path, struct vdb_err *err)
     }
     vdb_status status = env->ops->stat(env, path, &kind, &bytes, err);
     if (status == VDB_NOT_FOUND) {
-        return try_directory(path, err);
+        return vdb_graph_file_try_directory("--out", path, err);
     }
     if (status == VDB_OK && kind == VDB_KIND_FILE && bytes > 0) {
         status = env->ops->open(env, path, VDB_OPEN_READ, &file, err);
@@ -222,7 +220,7 @@ vdb_status vdb_graph_file_may_write(const char *path, struct vdb_err *err)
         return vdb_err_set(err, VDB_INVALID,
                            "--out is \"%.200s\": what is there is no index file, and is not written over", path);
     }
-    return try_directory(path, err);
+    return vdb_graph_file_try_directory("--out", path, err);
 }
 
 /* ---- Reading ---- */

@@ -8,7 +8,7 @@
 #include "index/qgraph.h"
 #include "index/qgraph_kernels.h"
 
-enum { REPORT_NS = 100000000, UNIT_BYTES = 160, DIAMETER_SAMPLES = 8, LAYERS_SHOWN_MAX = 6 };
+enum { REPORT_NS = 100000000, NOTE_BYTES = 160, DIAMETER_SAMPLES = 8, LAYERS_SHOWN_MAX = 6 };
 
 static const char *const all_metrics[] = {"l2", "cosine", "dot", "l1", "hamming", "jaccard", NULL};
 static const char *const number_metrics[] = {"l2", "cosine", "dot", NULL};
@@ -92,7 +92,7 @@ struct hnsw_bar {
     struct vdb_progress progress;
     const struct vdb_hnsw *hnsw;
     uint64_t written_ns;
-    char unit[UNIT_BYTES];
+    char note[NOTE_BYTES];
 };
 
 static bool report_hnsw(void *ctx, uint64_t done, uint64_t total)
@@ -102,13 +102,13 @@ static bool report_hnsw(void *ctx, uint64_t done, uint64_t total)
     if (bar->progress.enabled && (now - bar->written_ns >= REPORT_NS || done == total)) {
         uint64_t nodes[VDB_HNSW_LAYERS_MAX] = {0};
         char number[VDB_TABLE_TEXT_BYTES];
-        int used = snprintf(bar->unit, sizeof bar->unit, "nodes (layers");
+        int used = snprintf(bar->note, sizeof bar->note, "layers");
         vdb_hnsw_count_layers(bar->hnsw, nodes);
-        for (unsigned i = 0; i < LAYERS_SHOWN_MAX && nodes[i] > 0 && used < UNIT_BYTES - 24; i++) {
-            used += snprintf(bar->unit + used, sizeof bar->unit - (size_t)used, "%s %.20s", i > 0 ? " /" : "",
+        for (unsigned i = 0; i < LAYERS_SHOWN_MAX && nodes[i] > 0 && used < NOTE_BYTES - 24; i++) {
+            used += snprintf(bar->note + used, sizeof bar->note - (size_t)used, "%s %.20s", i > 0 ? " /" : "",
                              vdb_table_count(number, nodes[i]));
         }
-        snprintf(bar->unit + used, sizeof bar->unit - (size_t)used, ")");
+        bar->progress.note = bar->note;
         bar->written_ns = now;
     }
     vdb_progress_update(&bar->progress, done);
@@ -119,11 +119,11 @@ static vdb_status build_hnsw(const struct vdb_graph_options *options, const stru
                              struct vdb_err *err)
 {
     struct vdb_hnsw *hnsw;
-    struct hnsw_bar bar = {.unit = "nodes"};
+    struct hnsw_bar bar = {0};
     const struct vdb_hnsw_params params = hnsw_params(options);
     VDB_TRY(vdb_hnsw_create(&params, rows, rows->count, &hnsw, err));
     bar.hnsw = hnsw;
-    vdb_progress_begin(&bar.progress, "build", bar.unit, rows->count);
+    vdb_progress_begin(&bar.progress, "build", "nodes", rows->count);
     const struct vdb_index_settings settings = {
         .threads = (unsigned)options->threads, .progress = report_hnsw, .progress_ctx = &bar};
     vdb_status status = vdb_hnsw_build(hnsw, rows, &settings, err);

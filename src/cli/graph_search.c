@@ -176,7 +176,8 @@ static void put_work(const struct vdb_graph_open *open, const struct vdb_graph_r
     vdb_buf_printf(out, "\nSearch%s\n\n", count > 1 ? " (means of all queries)" : "");
     vdb_table_init(&table, columns, 3);
     if (count > 1) {
-        put_line(&table, "Queries", vdb_table_count(text, count), "--row N shows one, and its way");
+        put_line(&table, "Queries", vdb_table_count(text, count),
+                 sum->layer_count > 0 ? "--row N shows one, and its way" : "--row N shows one");
     }
     put_hops(sum, count, &table);
     put_line(&table, "Candidates expanded", vdb_table_decimal(text, (double)sum->expanded / queries, decimals),
@@ -327,11 +328,9 @@ cleanup:
 const struct vdb_graph_verb vdb_graph_search_verb = {
     .name = "search",
     .summary = "Search an index: the answers, the way to them, and what it took",
-    .about =
-        "Prints the nearest vectors of one query, the path that led to them, and the work: nodes expanded "
-        "(their\n"
-        "links read) and visited (their distance taken), against the brute force over all vectors. Recall is\n"
-        "measured by an exact scan. With many queries it prints means.\n",
+    .about = "Prints the nearest vectors of one query, the path that led to them (hnsw), and the work: nodes\n"
+             "expanded (their links read) and visited (their distance taken), against the brute force over all\n"
+             "vectors. Recall is measured by an exact scan. With many queries it prints means.\n",
     .describe = describe_search,
     .run = run_search,
 };

@@ -239,14 +239,29 @@ static vdb_status draw(const struct sweep *sweep, struct vdb_buf *out, struct vd
     return vdb_plot_svg_write(&plot, out, err);
 }
 
-/* Only over nothing, or over a name that ends as a drawing's does: so no dataset is lost to a slip. */
+/* Only over nothing, or over a file whose name ends as a drawing's does, so that no dataset is lost to a slip; and where
+ * files can be made: all before a long sweep, not after it. */
 static vdb_status check_plot(const char *path, struct vdb_err *err)
 {
+    struct vdb_env *env = vdb_env_posix();
     const size_t bytes = strlen(path);
+    vdb_file_kind kind;
+    uint64_t file_bytes;
     if (bytes < 5 || strcmp(path + bytes - 4, ".svg") != 0) {
         return vdb_err_set(err, VDB_INVALID, "--plot is \"%.200s\"; its name must end in .svg", path);
     }
-    return VDB_OK;
+    if (bytes >= VDB_LIMIT_PATH_BYTES_MAX) {
+        return vdb_err_set(err, VDB_INVALID, "--plot: the path has %zu bytes, at most %u are allowed", bytes,
+                           VDB_LIMIT_PATH_BYTES_MAX - 1);
+    }
+    const vdb_status status = env->ops->stat(env, path, &kind, &file_bytes, err);
+    if (status != VDB_OK && status != VDB_NOT_FOUND) {
+        return vdb_err_wrap(err, status, "--plot");
+    }
+    if (status == VDB_OK && kind != VDB_KIND_FILE) {
+        return vdb_err_set(err, VDB_INVALID, "--plot is \"%.200s\": what is there is not a file", path);
+    }
+    return vdb_graph_file_try_directory("--plot", path, err);
 }
 
 static vdb_status save_plot(const struct sweep *sweep, struct vdb_err *err)

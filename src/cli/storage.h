@@ -33,6 +33,8 @@ struct vdb_storage_index_options {
     uint64_t code_bits;
     uint64_t scan_below;
     const char *target_recall;
+    bool compact;
+    bool not_compact;
 };
 
 /* Of all verbs; each describes those that it has. */

@@ -47,6 +47,10 @@ size_t vdb_storage_index_describe(struct vdb_storage_options *options, struct vd
                         "width of the searches of building (hnsw: default 200)");
     table[i++] = number("--code-bits", &index->code_bits, 64, 1024,
                         "qgraph: bits of a code, a multiple of 64 (default: by variance)");
+    table[i++] = (struct vdb_args_option){.name = "--compact",
+                                          .kind = VDB_ARGS_FLAG,
+                                          .out = &index->compact,
+                                          .help = "qgraph: without codes; a third of the memory, slower"};
     table[i++] = number("--scan-below", &index->scan_below, 1, VDB_LIMIT_COLLECTION_POINTS_MAX,
                         "memory and segments of fewer rows are scanned (default 4,096)");
     table[i++] = number("--ef-search", &index->ef_search, 1, 65536, "width of a search that does not say");
@@ -90,6 +94,9 @@ static vdb_status override(const struct vdb_storage_index_options *given, vecdb_
     if (given->type_given) {
         config->type = kinds[given->type];
     }
+    if (given->compact) {
+        config->compact = 1;
+    }
     return given->target_recall == NULL ? VDB_OK
                                         : vdb_storage_index_parse_recall("--target-recall", given->target_recall,
                                                                          &config->target_recall, err);
@@ -116,6 +123,9 @@ static void put_settings(const vecdb_collection_info *info, struct vdb_buf *out)
                     {"scan_below", info->index_scan_below},
                     {"ef_search", info->index_ef_search}};
     vdb_buf_put_text(&text, info->index);
+    if (info->index_compact != 0) {
+        vdb_buf_put_text(&text, ", compact");
+    }
     for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
         if (settings[i].value != 0) {
             vdb_buf_printf(&text, ", %s %" PRIu32, settings[i].name, settings[i].value);
@@ -161,6 +171,9 @@ void vdb_storage_index_put_json(const vecdb_collection_info *info, struct vdb_bu
     put_setting_json(out, "m", info->index_m);
     put_setting_json(out, "ef_construction", info->index_ef_construction);
     put_setting_json(out, "code_bits", info->index_code_bits);
+    if (info->index_compact != 0) {
+        vdb_buf_put_text(out, ",\"compact\":true");
+    }
     put_setting_json(out, "scan_below", info->index_scan_below);
     put_setting_json(out, "ef_search", info->index_ef_search);
     if (info->index_target_recall > 0) {
@@ -183,6 +196,10 @@ void vdb_storage_index_put_json(const vecdb_collection_info *info, struct vdb_bu
 static size_t describe_index(struct vdb_storage_options *options, struct vdb_args_option *table)
 {
     size_t i = vdb_storage_index_describe(options, table);
+    table[i++] = (struct vdb_args_option){.name = "--no-compact",
+                                          .kind = VDB_ARGS_FLAG,
+                                          .out = &options->index.not_compact,
+                                          .help = "qgraph: with codes again"};
     table[i++] = (struct vdb_args_option){.name = "--build",
                                           .kind = VDB_ARGS_FLAG,
                                           .out = &options->build,
@@ -207,9 +224,19 @@ static vdb_status change(const struct vdb_storage_options *options, vecdb *db, c
         config.scan_below = info->index_scan_below;
         config.target_recall = info->index_target_recall;
     }
-    if (given->ef_search != 0 || given->target_recall != NULL) { /* the one in place of the other */
+    if (given->compact && given->not_compact) {
+        return vdb_err_set(err, VDB_INVALID, "--compact and --no-compact exclude each other");
+    }
+    /* The one in place of the other. */
+    if (given->ef_search != 0 || given->target_recall != NULL) {
         config.ef_search = 0;
         config.target_recall = 0;
+    }
+    if (given->compact) {
+        config.code_bits = 0;
+    }
+    if (given->not_compact || given->code_bits != 0) {
+        config.compact = 0;
     }
     VDB_TRY(override(given, &config, err));
     return vdb_storage_outcome(vecdb_set_index(db, options->collection, &config, &error), &error, err);
@@ -218,7 +245,8 @@ static vdb_status change(const struct vdb_storage_options *options, vecdb *db, c
 static bool asks_for_change(const struct vdb_storage_index_options *given)
 {
     return given->type_given || given->m != 0 || given->ef_construction != 0 || given->ef_search != 0 ||
-           given->code_bits != 0 || given->scan_below != 0 || given->target_recall != NULL;
+           given->code_bits != 0 || given->scan_below != 0 || given->target_recall != NULL || given->compact ||
+           given->not_compact;
 }
 
 static int draw(void *ctx, const char *collection, uint64_t done, uint64_t total)
@@ -306,7 +334,8 @@ const struct vdb_storage_verb vdb_storage_index_index = {
         "and only slow until its graphs are built, by --build or by a server in the background.\n",
     .examples = "  vecdb storage index --path ./data\n"
                 "  vecdb storage index --path ./data --index hnsw --m 24 --build\n"
-                "  vecdb storage index --path ./data --target-recall 0.9\n",
+                "  vecdb storage index --path ./data --target-recall 0.9\n"
+                "  vecdb storage index --path ./data --compact --build\n",
     .describe = describe_index,
     .run = run_index,
 };

@@ -119,7 +119,8 @@ const struct vdb_storage_verb vdb_storage_insert_init = {
                 "  vecdb storage init --path ./data --collection docs --dim 768 --metric cosine\n"
                 "  vecdb storage init --path ./data --collection sift --element u8\n"
                 "  vecdb storage init --path ./data --collection exact --index flat\n"
-                "  vecdb storage init --path ./data --collection wiki --index hnsw --m 24 --target-recall 0.95\n",
+                "  vecdb storage init --path ./data --collection wiki --index hnsw --m 24 --target-recall 0.95\n"
+                "  vecdb storage init --path ./data --collection large --index qgraph --compact\n",
     .describe = describe_init,
     .run = run_init,
 };

@@ -312,7 +312,9 @@ const struct vdb_storage_verb vdb_storage_search_search = {
         "As a server would answer, after reading the graphs from disk and building those that are missing. With\n"
         "--check every query is also searched exactly: recall is the share of the answers that are as near as "
         "the\n"
-        "exact ones. Widths and times are told for choosing --ef or --target-recall.\n",
+        "exact ones. Widths and times are told for choosing --ef or --target-recall. A snapshot is searched row "
+        "by\n"
+        "row, which a server does only until it has read the snapshot's graphs.\n",
     .examples = "  vecdb storage search --path ./data --query q.npy --k 5\n"
                 "  vecdb storage search --path ./data --query q.npy --target-recall 0.95 --check\n"
                 "  vecdb storage search --path ./data --query q.npy --exact --at before\n",

@@ -110,9 +110,14 @@ void vdb_collection_unref(struct vdb_collection *collection)
     free(collection);
 }
 
-void vdb_collection_close(struct vdb_collection *collection)
+void vdb_collection_cancel(struct vdb_collection *collection)
 {
     atomic_store_explicit(&collection->closing, true, memory_order_relaxed);
+}
+
+void vdb_collection_close(struct vdb_collection *collection)
+{
+    vdb_collection_cancel(collection);
     pthread_rwlock_wrlock(&collection->life);
     if (!collection->closed) {
         collection->closed = true;
@@ -147,6 +152,8 @@ vdb_status vdb_collection_drop(struct vdb_collection *collection, const char *tr
     pthread_rwlock_unlock(&collection->life);
     if (status == VDB_OK) {
         vdb_snapshots_forget(&collection->snapshots, NULL);
+    } else {
+        vdb_graphs_segments_changed(collection); /* what was cancelled is due again */
     }
     return status;
 }

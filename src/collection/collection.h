@@ -46,6 +46,9 @@ void vdb_collection_unref(struct vdb_collection *collection);
 vdb_status vdb_collection_get_snapshot(struct vdb_collection *collection, const char *name,
                                        struct vdb_collection **out, struct vdb_err *err) VDB_MUST_CHECK;
 
+/* Long work on it (compactions, graphs) ends soon with VDB_CANCELLED, and no more begins: what comes next is close. */
+void vdb_collection_cancel(struct vdb_collection *collection);
+
 /* Seals and closes the log, so that another handle may open the directory: writes get VDB_NOT_FOUND from then on.
  * What references and results point to stays until they go. */
 void vdb_collection_close(struct vdb_collection *collection);
@@ -143,6 +146,8 @@ struct vdb_index_status {
 void vdb_collection_get_index_status(struct vdb_collection *collection, struct vdb_index_status *out);
 
 /* ---- search.c ---- */
+
+enum { VDB_PLAN_BYTES = 48 }; /* the longest plan fits, with its NUL */
 
 struct vdb_explain {
     const char

@@ -289,6 +289,9 @@ void vdb_database_close(struct vdb_database *database)
     if (database == NULL) {
         return;
     }
+    for (size_t i = 0; i < database->count; i++) {
+        vdb_collection_cancel(database->collections[i]);
+    }
     vdb_maintainer_stop(&database->maintainer);
     for (size_t i = 0; i < database->count; i++) {
         vdb_collection_close(database->collections[i]); /* results may hold on to it past the lock's end */

@@ -164,39 +164,33 @@ void vdb_graph_memory_written(struct vdb_collection *collection, uint64_t rows)
 
 /* ---- The background ---- */
 
-/* One look: inserts for some time, or until all is in. */
-static vdb_status catch_up_once(struct vdb_collection *collection, bool (*go_on)(void *ctx), void *ctx,
-                                bool *done, struct vdb_err *err)
+/* One look at the view's memtable: inserts for some time, or until all that the view has is in. */
+static vdb_status catch_up_once(struct vdb_collection *collection, const struct vdb_view *view,
+                                bool (*go_on)(void *ctx), void *ctx, bool *done, struct vdb_err *err)
 {
-    struct vdb_view view;
     struct vdb_rows rows;
     const uint64_t started = vdb_now_ns();
-    vdb_status status = VDB_OK;
     *done = true;
-    vdb_store_pin(collection->store, &view);
-    const uint32_t slot_count = view.memtables[0].slot_count;
-    struct vdb_graph *graph = graph_of_memtable(collection, &view);
+    const uint32_t slot_count = view->memtables[0].slot_count;
+    struct vdb_graph *graph = graph_of_memtable(collection, view);
     if (graph != NULL) {
-        VDB_CHECK(vdb_graph_source_rows(&view, 0, vdb_collection_schema(collection), NULL, &rows, err));
+        VDB_TRY(vdb_graph_source_rows(view, 0, vdb_collection_schema(collection), NULL, &rows, err));
         /* What others failed to insert, or are at. */
         const uint32_t taken = atomic_load_explicit(&graph->next, memory_order_acquire);
         const uint32_t watermark = atomic_load_explicit(&graph->watermark, memory_order_acquire);
-        VDB_CHECK(insert_range(graph, &rows, watermark, taken < slot_count ? taken : slot_count, err));
+        VDB_TRY(insert_range(graph, &rows, watermark, taken < slot_count ? taken : slot_count, err));
         uint32_t from = 0;
         uint32_t count = 1;
         while (count > 0 && go_on(ctx) && vdb_now_ns() - started < LOOK_NS) {
             count = take(graph, slot_count, SLICE_ROWS, &from);
-            VDB_CHECK(insert_range(graph, &rows, from, from + count, err));
+            VDB_TRY(insert_range(graph, &rows, from, from + count, err));
         }
         *done = count == 0 && atomic_load_explicit(&graph->watermark, memory_order_acquire) >= slot_count;
         if (count == 0 && !*done) { /* the rest is with writers, or whoever else is at this */
             (void)nanosleep(&(struct timespec){.tv_nsec = OTHERS_NS}, NULL);
         }
     }
-
-cleanup:
-    vdb_view_release(&view);
-    return status;
+    return VDB_OK;
 }
 
 /* Whether the memtable has grown since the last look by more than inserts keep up with. The first look after a while sees
@@ -262,18 +256,30 @@ cleanup:
 vdb_status vdb_graph_memory_catch_up(struct vdb_collection *collection, bool patient, bool (*go_on)(void *ctx),
                                      void *ctx, bool *again, struct vdb_err *err)
 {
+    struct vdb_view view;
     bool done = false;
+    vdb_status status = VDB_OK;
     *again = false;
-    while (!done && go_on(ctx) && !atomic_load_explicit(&collection->graphs.flat, memory_order_relaxed)) {
-        if (patient && grows_fast(collection)) {
+    vdb_store_pin(collection->store, &view);
+    while (!done && status == VDB_OK && !atomic_load_explicit(&collection->graphs.flat, memory_order_relaxed)) {
+        if (!go_on(ctx)) {
+            status = vdb_err_set(err, VDB_CANCELLED, "cancelled at the rows in memory");
+        } else if (patient && grows_fast(collection)) {
             *again = true;
-            return VDB_OK;
+            break;
+        } else {
+            status = catch_up_once(collection, &view, go_on, ctx, &done, err);
+            if (patient) {
+                vdb_view_release(&view);
+                vdb_store_pin(collection->store, &view);
+            }
         }
-        VDB_TRY(catch_up_once(collection, go_on, ctx, &done, err));
     }
+    vdb_view_release(&view);
+    VDB_TRY(status);
     /* One at a time: the background, or a user's build. */
     if (done && pthread_mutex_trylock(&collection->graphs.measuring) == 0) {
-        vdb_status status = calibrate(collection, go_on, ctx, err);
+        status = calibrate(collection, go_on, ctx, err);
         pthread_mutex_unlock(&collection->graphs.measuring);
         return status;
     }

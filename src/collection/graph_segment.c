@@ -117,6 +117,16 @@ static struct vdb_lineage *lineage_take(struct vdb_graphs *graphs, uint32_t numb
     return found;
 }
 
+static void lineage_put(struct vdb_graphs *graphs, struct vdb_lineage *lineage)
+{
+    if (lineage != NULL) {
+        pthread_mutex_lock(&graphs->lock);
+        lineage->next = graphs->lineages;
+        graphs->lineages = lineage;
+        pthread_mutex_unlock(&graphs->lock);
+    }
+}
+
 static uint64_t lineage_bytes(const struct vdb_lineage *lineages)
 {
     uint64_t bytes = 0;
@@ -163,32 +173,23 @@ void vdb_graph_segment_merged(struct vdb_collection *collection, const struct vd
                                                     version->segment_count * sizeof lineage->ancestors[0]);
     for (uint32_t s = 0; lineage != NULL && s < version->segment_count; s++) {
         struct vdb_graph *graph = vdb_graph_of(before, version->memtable_count + s);
-        struct vdb_lineage *older = lineage_take(graphs, vdb_segment_info(version->segments[s])->number);
         if (first[s] < first[s + 1] && graph != NULL &&
             !add_ancestor(lineage, graph, version->segments[s], rows, first[s], first[s + 1])) {
-            break;
-        }
-        if (first[s] == first[s + 1] && older != NULL) { /* was not merged */
-            pthread_mutex_lock(&graphs->lock);
-            older->next = graphs->lineages;
-            graphs->lineages = older;
-            pthread_mutex_unlock(&graphs->lock);
-        } else {
-            lineage_destroy(older);
+            break; /* the build does without the rest */
         }
     }
-    if (lineage == NULL || lineage->count == 0) {
+    if (lineage != NULL && lineage->count > 0) {
+        lineage->number = vdb_segment_info(output)->number;
+        lineage_put(graphs, lineage);
+    } else {
         lineage_destroy(lineage);
-        return;
     }
-    lineage->number = vdb_segment_info(output)->number;
+    vdb_graph_segment_prune(collection); /* the inputs' own */
     pthread_mutex_lock(&graphs->lock);
-    lineage->next = graphs->lineages;
-    graphs->lineages = lineage;
     struct vdb_lineage *doomed = NULL;
     if (lineage_bytes(graphs->lineages) > LINEAGE_BYTES_MAX) {
-        doomed = lineage->next;
-        lineage->next = NULL;
+        doomed = graphs->lineages->next;
+        graphs->lineages->next = NULL;
     }
     pthread_mutex_unlock(&graphs->lock);
     vdb_graph_segment_forget(doomed);
@@ -394,6 +395,20 @@ static vdb_status seeds_init(struct seeds *seeds, const struct vdb_lineage *line
     return VDB_OK;
 }
 
+/* A build's caller, once the graph is built: its calibration is not counted, so that what is told never goes back. */
+struct built {
+    vdb_index_progress_fn *progress;
+    void *ctx;
+};
+
+static bool is_calibration_wanted(void *ctx, uint64_t done, uint64_t total)
+{
+    const struct built *built = ctx;
+    (void)done;
+    (void)total;
+    return built->progress == NULL || built->progress(built->ctx, 1, 1);
+}
+
 /* Puts it in place, with its file or, if that cannot be written, without. */
 static vdb_status show(struct save *save, struct vdb_err *err)
 {
@@ -451,8 +466,9 @@ vdb_status vdb_graph_segment_build(struct vdb_collection *collection, struct vdb
                                                 .progress_ctx = progress_ctx};
     graph->build = *build;
     VDB_CHECK(graph->ops->build(&rows, &settings, &graph->index, err));
-    VDB_CHECK(vdb_recall_calibrate(graph->ops, graph->index, &rows, settings.only, 0, CALIBRATION_SEED, progress,
-                                   progress_ctx, &graph->recall, err));
+    struct built built = {progress, progress_ctx};
+    VDB_CHECK(vdb_recall_calibrate(graph->ops, graph->index, &rows, settings.only, 0, CALIBRATION_SEED,
+                                   is_calibration_wanted, &built, &graph->recall, err));
     struct vdb_index_stats stats = {0};
     graph->ops->stats(graph->index, &stats);
     graph->memory_bytes = stats.memory_bytes;
@@ -463,7 +479,11 @@ vdb_status vdb_graph_segment_build(struct vdb_collection *collection, struct vdb
 cleanup:
     vdb_bitset_fini(&only);
     seeds_fini(&seeds);
-    lineage_destroy(lineage);
+    if (status == VDB_CANCELLED) {
+        lineage_put(graphs, lineage); /* whoever tries again begins from there */
+    } else {
+        lineage_destroy(lineage);
+    }
     if (graph != NULL) {
         vdb_companion_unref(&graph->companion);
     }

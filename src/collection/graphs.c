@@ -21,16 +21,28 @@ enum { WAIT_NS = 20 * 1000000, LOOK_NS = 100 * 1000000, CHECK_TRIES = 1000 };
 
 /* ---- Settings ---- */
 
+/* Whether the two want the same graphs; they may differ in how these are searched. */
+static bool same_graphs(const struct vdb_index_config *a, const struct vdb_index_config *b)
+{
+    const struct vdb_index_build build_a = vdb_index_config_build(a);
+    const struct vdb_index_build build_b = vdb_index_config_build(b);
+    return memcmp(&build_a, &build_b, sizeof build_a) == 0 &&
+           vdb_index_config_scan_below(a) == vdb_index_config_scan_below(b);
+}
+
 static void take_config(struct vdb_graphs *graphs, const struct vdb_index_config *config)
 {
     pthread_mutex_lock(&graphs->lock);
+    const bool same = same_graphs(&graphs->config, config);
     graphs->config = *config;
     pthread_mutex_unlock(&graphs->lock);
     atomic_store_explicit(&graphs->flat, vdb_index_config_is(config, "flat"), memory_order_relaxed);
     atomic_store_explicit(&graphs->ef_search, config->ef_search, memory_order_relaxed);
     atomic_store_explicit(&graphs->scan_below, vdb_index_config_scan_below(config), memory_order_relaxed);
     atomic_store_explicit(&graphs->target_recall, vdb_index_config_target_recall(config), memory_order_relaxed);
-    atomic_fetch_add_explicit(&graphs->epoch, 1, memory_order_relaxed);
+    if (!same) {
+        atomic_fetch_add_explicit(&graphs->epoch, 1, memory_order_release);
+    }
 }
 
 vdb_status vdb_graphs_init(struct vdb_graphs *graphs, struct vdb_store *store, struct vdb_err *err)
@@ -208,7 +220,6 @@ static void build(struct pass *pass, const struct task *task)
     struct vdb_err err = {0};
     pass->segment = task->segment;
     pass->waiting = task->waiting;
-    pass->epoch = atomic_load_explicit(&graphs->epoch, memory_order_relaxed);
     vdb_status status = vdb_graph_segment_build(pass->collection, task->segment, &task->build,
                                                 pass->options->threads, build_goes_on, pass, &err);
     atomic_store_explicit(&graphs->building, 0, memory_order_relaxed);
@@ -234,8 +245,11 @@ static void do_task(struct pass *pass, const struct task *task)
         vdb_buf_put_u32(&pass->tried, number);
         status = vdb_graph_segment_load(collection, task->segment, &err);
         if (status != VDB_OK && status != VDB_NOT_FOUND) {
-            vdb_log(VDB_LOG_WARN, "graphs", "collection \"%s\": segment %u: its graph is built anew: %s",
-                    vdb_collection_schema(collection)->name, number, err.text);
+            vdb_log(VDB_LOG_WARN, "graphs", "collection \"%s\": segment %u: %s: %s",
+                    vdb_collection_schema(collection)->name, number,
+                    collection->graphs.read_only ? "its rows are scanned in a snapshot"
+                                                 : "its graph is built anew",
+                    err.text);
         }
         return;
     case TAKE_AWAY:
@@ -262,6 +276,8 @@ static vdb_status run_pass(struct pass *pass, struct vdb_err *err)
     struct task task;
     bool goes_on = true;
     for (;;) {
+        /* Before the look at the settings: what they are when it is taken, or later ones, is built or cancelled. */
+        pass->epoch = atomic_load_explicit(&pass->collection->graphs.epoch, memory_order_acquire);
         choose(pass, &task);
         pass->waiting = task.waiting;
         goes_on = report(pass, 0);
@@ -310,23 +326,26 @@ vdb_status vdb_graphs_run(struct vdb_collection *collection, const struct vdb_in
     return status;
 }
 
+/* Of a build's first part, the memtable's graph. */
 static bool keep_going(void *ctx)
 {
-    const struct vdb_index_build_options *options = ctx;
-    return options->progress == NULL || options->progress(options->ctx, 0, 0);
+    struct pass *pass = ctx;
+    return report(pass, 0);
 }
 
 vdb_status vdb_collection_build_index(struct vdb_collection *collection,
                                       const struct vdb_index_build_options *options, struct vdb_err *err)
 {
     const struct vdb_index_build_options defaults = {0};
-    struct vdb_index_build_options own = options != NULL ? *options : defaults;
+    struct pass pass = {.collection = collection, .options = options != NULL ? options : &defaults};
     bool again;
     VDB_TRY(vdb_collection_enter(collection, err));
     vdb_status status = vdb_collection_leave(collection, VDB_OK);
     VDB_TRY(status);
-    VDB_TRY(vdb_graph_memory_catch_up(collection, false, keep_going, &own, &again, err));
-    status = vdb_graphs_run(collection, &own, err);
+    status = vdb_graph_memory_catch_up(collection, false, keep_going, &pass, &again, err);
+    if (status == VDB_OK) {
+        status = vdb_graphs_run(collection, pass.options, err);
+    }
     return status == VDB_OK ? VDB_OK : vdb_err_wrap(err, status, "build index");
 }
 

@@ -119,8 +119,9 @@ vdb_status vdb_graphs_check(struct vdb_collection *collection, struct vdb_err *e
 /* A batch with this many upserts was acknowledged. */
 void vdb_graph_memory_written(struct vdb_collection *collection, uint64_t rows);
 
-/* Inserts what writers left; one look at the memtable a time, until nothing is left, or `patient` and it grows too fast to
- * keep up with (*again: look again soon), or go_on says false. */
+/* Inserts what writers left into the memtable's graph. `patient`: until nothing is left, also of what comes meanwhile, or it
+ * grows too fast to keep up with (*again: look again soon). Else: all that is there at the call, and what comes meanwhile is
+ * somebody else's. VDB_CANCELLED when go_on says false. */
 vdb_status vdb_graph_memory_catch_up(struct vdb_collection *collection, bool patient, bool (*go_on)(void *ctx),
                                      void *ctx, bool *again, struct vdb_err *err) VDB_MUST_CHECK;
 

@@ -190,7 +190,9 @@ static void *run_keeper(void *arg)
 void vdb_indexer_start(struct vdb_indexer *indexer, struct vdb_database *database)
 {
     indexer->database = database;
-    indexer->segments_due = true; /* of what was found at open */
+    pthread_mutex_lock(&indexer->mutex); /* others may note already */
+    indexer->segments_due = true;        /* of what was found at open */
+    pthread_mutex_unlock(&indexer->mutex);
     atomic_store_explicit(&indexer->memory_due, true, memory_order_relaxed);
     indexer->builder_started = pthread_create(&indexer->builder, NULL, run_builder, indexer) == 0;
     indexer->keeper_started = pthread_create(&indexer->keeper, NULL, run_keeper, indexer) == 0;

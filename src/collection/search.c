@@ -280,7 +280,7 @@ static void choose_width(struct run *run)
 
 static const char *plan_of(unsigned plans, bool filtered)
 {
-    static const char *const names[VDB_PLAN_ALL + 1][2] = {
+    static const char names[VDB_PLAN_ALL + 1][2][VDB_PLAN_BYTES] = {
         {"flat scan", "flat scan, filtered"}, /* of nothing */
         [VDB_PLAN_QGRAPH] = {"qgraph", "qgraph, filtered"},
         [VDB_PLAN_HNSW] = {"hnsw", "hnsw, filtered"},

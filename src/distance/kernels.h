@@ -36,6 +36,12 @@ typedef void vdb_distance_many_fn(const void *query, const void *rows, size_t st
 typedef void vdb_distance_gather_fn(const void *query, const void *rows, size_t stride_bytes,
                                     const uint32_t *slots, size_t count, size_t dimension, double *out);
 
+/* The same for VDB_KERNELS_FEW rows that lie anywhere, in step: out[i] for rows[i], any of which may be the same.
+ * Nothing is asked for ahead. */
+enum { VDB_KERNELS_FEW = 4 };
+typedef void vdb_distance_few_fn(const void *query, const void *const rows[VDB_KERNELS_FEW], size_t dimension,
+                                 double *out);
+
 /* Ordered: on its processor a level includes the ones before it. neon is 64-bit ARM's, avx2 and avx512 x86-64's.
  */
 typedef enum vdb_cpu_level {
@@ -59,6 +65,7 @@ struct vdb_kernels {
     vdb_cpu_level level; /* the highest level that filled an entry */
     unsigned extensions; /* those that were offered to it: vdb_cpu_extension */
     vdb_distance_fn *one[VDB_ELEMENT_COUNT][VDB_METRIC_COUNT];
+    vdb_distance_few_fn *few[VDB_ELEMENT_COUNT][VDB_METRIC_COUNT];
     vdb_distance_many_fn *many[VDB_ELEMENT_COUNT][VDB_METRIC_COUNT];
     vdb_distance_gather_fn *gather[VDB_ELEMENT_COUNT][VDB_METRIC_COUNT];
     const char *from[VDB_ELEMENT_COUNT][VDB_METRIC_COUNT]; /* "avx2": the file is kernels_avx2.c */

@@ -1,12 +1,12 @@
-/* kernels_rows.h: how every kernel file turns its families into entries of the table: one row, many, a gather.
+/* kernels_rows.h: how every kernel file turns its families into entries of the table: one row, a few, many, a gather.
  *
  * A family is a function that computes `row_count` rows against one query, inlined at each entry with a constant
  * row_count of 1 or ROWS:
  *
- *     family(constants..., query, rows, stride_bytes, row_count, ahead, dimension, out)
+ *     family(constants..., query, rows, row_count, ahead, dimension, out)
  *
  * The loads of the query are shared by the rows in step, and each row has accumulators of its own. So a row's sum
- * takes the same operations in the same order however it is asked for, and one-to-many and gather equal
+ * takes the same operations in the same order however it is asked for, and few, one-to-many and gather equal
  * one-to-one to the last bit.
  *
  * R1 The hardware's prefetchers follow one stream of addresses better than ROWS at once. So every step asks for a
@@ -31,7 +31,7 @@
 #endif
 
 enum {
-    ROWS = 4,
+    ROWS = VDB_KERNELS_FEW,
     LINE_BYTES = 64,
     AHEAD_BYTES = 8192,     /* 4 to 12 KiB gave the same; it leaves room in any first-level cache */
     NEAR_BYTES_MAX = 32768, /* the smallest first-level cache there is */
@@ -39,9 +39,30 @@ enum {
     GATHER_BYTES_MAX = 1024,
 };
 
+/* The rows in step, wherever each lies. */
+struct kernel_rows {
+    const char *row[ROWS];
+};
+
 INLINE const char *at(const void *rows, size_t stride_bytes, size_t row, size_t byte)
 {
     return (const char *)rows + row * stride_bytes + byte;
+}
+
+INLINE const char *row_at(struct kernel_rows rows, size_t row, size_t byte)
+{
+    return rows.row[row] + byte;
+}
+
+/* `count` rows that lie stride_bytes apart. */
+INLINE struct kernel_rows rows_from(const void *first, size_t stride_bytes, size_t count)
+{
+    struct kernel_rows rows = {{first}};
+    UNROLL for (size_t r = 1; r < count; r++)
+    {
+        rows.row[r] = at(first, stride_bytes, r, 0);
+    }
+    return rows;
 }
 
 /* R1: how far ahead the rows of a call are asked for: whole rows, so that padding between them is left out. */
@@ -76,13 +97,19 @@ INLINE void prefetch_row(const char *row, size_t row_bytes)
     }
 }
 
-/* The entries metric_element_one, _many and _gather. `...` are the family's constants, if any with CONSTANTS. */
+/* The entries metric_element_one, _few, _many and _gather. `...` are the family's constants, if any with CONSTANTS. */
 #define KERNEL(metric, element, ELEMENT, family, ...)                                                            \
     static double metric##_##element##_one(const void *a, const void *b, size_t dimension)                       \
     {                                                                                                            \
         double out;                                                                                              \
-        family(__VA_ARGS__ a, b, 0, 1, NULL, dimension, &out);                                                   \
+        family(__VA_ARGS__ a, rows_from(b, 0, 1), 1, NULL, dimension, &out);                                     \
         return out;                                                                                              \
+    }                                                                                                            \
+    static void metric##_##element##_few(const void *query, const void *const rows[VDB_KERNELS_FEW],             \
+                                         size_t dimension, double *out)                                          \
+    {                                                                                                            \
+        const struct kernel_rows few = {{rows[0], rows[1], rows[2], rows[3]}};                                   \
+        family(__VA_ARGS__ query, few, ROWS, NULL, dimension, out);                                              \
     }                                                                                                            \
     static void metric##_##element##_many(const void *query, const void *rows, size_t stride_bytes,              \
                                           size_t count, size_t dimension, double *out)                           \
@@ -93,13 +120,13 @@ INLINE void prefetch_row(const char *row, size_t row_bytes)
         if (VDB_ELEMENT_##ELEMENT == VDB_ELEMENT_F32 && left > NEAR_BYTES_MAX) {                                 \
             for (; i < count; i++, left -= stride_bytes) {                                                       \
                 const char *row = at(rows, stride_bytes, i, 0);                                                  \
-                family(__VA_ARGS__ query, row, 0, 1, ahead_of(row, stride_bytes, left, ahead), dimension,        \
-                       out + i);                                                                                 \
+                family(__VA_ARGS__ query, rows_from(row, 0, 1), 1, ahead_of(row, stride_bytes, left, ahead),     \
+                       dimension, out + i);                                                                      \
             }                                                                                                    \
         }                                                                                                        \
         for (; i + ROWS <= count; i += ROWS, left -= ROWS * stride_bytes) {                                      \
             const char *group = at(rows, stride_bytes, i, 0);                                                    \
-            family(__VA_ARGS__ query, group, stride_bytes, ROWS,                                                 \
+            family(__VA_ARGS__ query, rows_from(group, stride_bytes, ROWS), ROWS,                                \
                    ahead_of(group, ROWS *stride_bytes, left, ahead), dimension, out + i);                        \
         }                                                                                                        \
         for (; i < count; i++) {                                                                                 \
@@ -125,6 +152,7 @@ INLINE void prefetch_row(const char *row, size_t row_bytes)
 /* Sets one pair's entries in `table`, as coming from the file kernels_FROM.c. */
 #define SET_FROM(FROM, element, ELEMENT, metric, METRIC)                                                         \
     table->one[VDB_ELEMENT_##ELEMENT][VDB_METRIC_##METRIC] = metric##_##element##_one;                           \
+    table->few[VDB_ELEMENT_##ELEMENT][VDB_METRIC_##METRIC] = metric##_##element##_few;                           \
     table->many[VDB_ELEMENT_##ELEMENT][VDB_METRIC_##METRIC] = metric##_##element##_many;                         \
     table->gather[VDB_ELEMENT_##ELEMENT][VDB_METRIC_##METRIC] = metric##_##element##_gather;                     \
     table->from[VDB_ELEMENT_##ELEMENT][VDB_METRIC_##METRIC] = FROM;

@@ -233,29 +233,29 @@ double vdb_kernels_wide(vdb_element element, vdb_metric metric, const void *a, c
 #define ROW_BY_ROW(one)                                                                                          \
     (void)ahead;                                                                                                 \
     for (size_t r = 0; r < row_count; r++) {                                                                     \
-        const void *row = at(rows, stride_bytes, r, 0);                                                          \
+        const void *row = row_at(rows, r, 0);                                                                    \
         out[r] = one;                                                                                            \
     }
 
 INLINE void sum_float(float_load *load, vdb_element element, float_step *step, vdb_metric metric,
-                      const void *query, const void *rows, size_t stride_bytes, size_t row_count,
-                      const char *ahead, size_t dimension,
+                      const void *query, struct kernel_rows rows, size_t row_count, const char *ahead,
+                      size_t dimension,
                       double *out){ROW_BY_ROW(one_sum_float(load, element, step, metric, query, row, dimension))}
 
-INLINE void cosine_float(float_load *load, vdb_element element, const void *query, const void *rows,
-                         size_t stride_bytes, size_t row_count, const char *ahead, size_t dimension,
+INLINE void cosine_float(float_load *load, vdb_element element, const void *query, struct kernel_rows rows,
+                         size_t row_count, const char *ahead, size_t dimension,
                          double *out){ROW_BY_ROW(one_cosine_float(load, element, query, row, dimension))}
 
-INLINE void sum_int(int_load *load, int_step *step, vdb_metric metric, const void *query, const void *rows,
-                    size_t stride_bytes, size_t row_count, const char *ahead, size_t dimension,
+INLINE void sum_int(int_load *load, int_step *step, vdb_metric metric, const void *query, struct kernel_rows rows,
+                    size_t row_count, const char *ahead, size_t dimension,
                     double *out){ROW_BY_ROW(one_sum_int(load, step, metric, query, row, dimension))}
 
-INLINE void cosine_int(int_load *load, const void *query, const void *rows, size_t stride_bytes, size_t row_count,
+INLINE void cosine_int(int_load *load, const void *query, struct kernel_rows rows, size_t row_count,
                        const char *ahead, size_t dimension,
                        double *out){ROW_BY_ROW(one_cosine_int(load, query, row, dimension))}
 
-INLINE void sum_bits(vdb_metric metric, const void *query, const void *rows, size_t stride_bytes,
-                     size_t row_count, const char *ahead, size_t dimension,
+INLINE void sum_bits(vdb_metric metric, const void *query, struct kernel_rows rows, size_t row_count,
+                     const char *ahead, size_t dimension,
                      double *out){ROW_BY_ROW(one_bits(metric, query, row, dimension))}
 
 #define FLOAT_KERNELS(element, ELEMENT)                                                                          \

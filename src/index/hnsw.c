@@ -281,9 +281,10 @@ vdb_status vdb_hnsw_create(const struct vdb_hnsw_params *params, const struct vd
           params->inside_as != VDB_ELEMENT_U8))) {
         return vdb_err_set(
             err, VDB_INVALID,
-            "hnsw: inside_as: element %u: only vectors of f32 that are kept inside can be kept as f16, "
-            "bf16 or u8",
-            (unsigned)params->inside_as);
+            "hnsw: inside_as: %s: only vectors of f32 that are kept inside can be kept as f16, bf16 or "
+            "u8; these are of %s%s",
+            params->inside_as < VDB_ELEMENT_COUNT ? vdb_element_name(params->inside_as) : "none of them",
+            vdb_element_name(rows->element), params->vectors_inside ? "" : ", not kept inside");
     }
     if (rows->dimension < 1 || rows->dimension > VDB_LIMIT_DIMENSION_MAX) {
         return vdb_err_set(err, VDB_INVALID, "hnsw: dimension: %zu is not in 1..%u", rows->dimension,
@@ -310,6 +311,7 @@ vdb_status vdb_hnsw_create(const struct vdb_hnsw_params *params, const struct vd
     hnsw->inside_bytes = vdb_vector_bytes(hnsw->inside_element, rows->dimension);
     hnsw->lossy = hnsw->inside_element != rows->element;
     hnsw->one = vdb_kernels_get()->one[hnsw->inside_element][rows->metric];
+    hnsw->few = vdb_kernels_get()->few[hnsw->inside_element][rows->metric];
     hnsw->exact = vdb_kernels_get()->one[rows->element][rows->metric];
     hnsw->level_scale = 1 / log((double)params->m);
     hnsw->children_max = params->m < 8 ? 2 : params->m / 4;

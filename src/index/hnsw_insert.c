@@ -379,6 +379,9 @@ static vdb_status find_lists(struct hnsw_walk *walk, uint32_t row, bool may_twin
     }
     for (layer++; layer-- > 0;) {
         vdb_hnsw_walk_layer(walk, layer, hnsw->params.ef_construction);
+        if (layer == 0 && may_twin && hnsw->metric == VDB_METRIC_DOT) {
+            walk->equal = find_equal(walk);
+        }
         if (walk->equal != HNSW_NONE) {
             return VDB_OK;
         }
@@ -393,9 +396,6 @@ static vdb_status find_lists(struct hnsw_walk *walk, uint32_t row, bool may_twin
         plan->counts[layer] = vdb_hnsw_choose(walk, scratch->spare, count, hnsw->params.m,
                                               scratch->chosen + (size_t)layer * hnsw->links0);
         walk->pool_count = found;
-    }
-    if (may_twin && hnsw->metric == VDB_METRIC_DOT) {
-        walk->equal = find_equal(walk);
     }
     return VDB_OK;
 }
@@ -435,7 +435,6 @@ static vdb_status prepare_node(struct vdb_hnsw *hnsw, uint32_t row, unsigned lev
         atomic_store_explicit(&node->upper, upper, memory_order_release);
     }
     atomic_store_explicit(&node->level, (unsigned char)level, memory_order_release);
-    atomic_store_explicit(&node->group, NULL, memory_order_release);
     for (unsigned layer = 0; layer <= level; layer++) {
         init_list(hnsw_list_at(hnsw, row, layer), hnsw_list_slots(hnsw, layer),
                   chosen + (size_t)layer * hnsw->links0, layer <= plan->top ? plan->counts[layer] : 0);
@@ -450,7 +449,7 @@ vdb_status vdb_hnsw_insert_row(struct vdb_hnsw *hnsw, const struct vdb_rows *row
     struct plan plan = {.level = vdb_hnsw_level_of(hnsw, row)};
     vdb_status status;
     vdb_hnsw_learn(hnsw, rows, NULL, row);
-    if (hnsw->params.vectors_inside) {
+    if (hnsw->params.vectors_inside && may_twin) { /* a twin's is there, and read */
         vdb_hnsw_convert(hnsw, vdb_rows_at(rows, row), hnsw_at(&hnsw->vectors, row));
     }
     vdb_hnsw_walk_begin(&walk, hnsw, rows, scratch, NULL);
@@ -471,6 +470,9 @@ vdb_status vdb_hnsw_insert_row(struct vdb_hnsw *hnsw, const struct vdb_rows *row
         goto cleanup;
     }
     VDB_CHECK(prepare_node(hnsw, row, plan.level, &plan, scratch->chosen, err));
+    if (may_twin) { /* else it is a twin, whose group it heads from now on */
+        atomic_store_explicit(&hnsw_node_at(hnsw, row)->group, NULL, memory_order_release);
+    }
     if (hnsw->root == HNSW_NONE) {
         hnsw->root = row; /* under entry_lock: only the first node finds none */
     } else {

@@ -42,7 +42,7 @@ enum {
     HNSW_SPINS = 64,          /* before a thread that waits for another lets it run */
     HNSW_SCRATCHES_IDLE = 64,
     HNSW_LINKS_MAX = 2 * VDB_HNSW_M_MAX + VDB_HNSW_M_MAX / 4,
-    HNSW_POOL_MAX = 2048, /* width up to which a sorted array beats two heaps */
+    HNSW_POOL_MAX = 4096, /* width up to which a sorted array beats two heaps */
 };
 
 #define HNSW_NONE   UINT32_MAX
@@ -128,8 +128,9 @@ struct vdb_hnsw {
     atomic_bool codes_ready;    /* the next two are known; they do not change again */
     float code_low;
     float code_step;
-    size_t inside_bytes;    /* of one vector of it */
-    vdb_distance_fn *one;   /* of inside_element */
+    size_t inside_bytes;  /* of one vector of it */
+    vdb_distance_fn *one; /* of inside_element */
+    vdb_distance_few_fn *few;
     vdb_distance_fn *exact; /* of the rows */
     double level_scale;
     uint32_t links0; /* slots of a list of layer 0: 2 * m, or (dot) children_max more */
@@ -246,6 +247,10 @@ static inline void hnsw_unlock(atomic_uchar *lock)
 
 /* ---- A walk: one query (or one row that is inserted) over the graph ---- */
 
+/* hnsw_walk.c: of a distance beyond HNSW_FLOAT_SURE, a float that orders as it does; of a NaN, infinity. And back, about. */
+float vdb_hnsw_walk_narrow(double distance);
+double vdb_hnsw_walk_widen(float distance);
+
 struct hnsw_walk {
     const struct vdb_hnsw *hnsw;
     const struct vdb_rows *rows;
@@ -271,10 +276,17 @@ static inline const void *hnsw_vector(const struct hnsw_walk *walk, uint32_t row
     return walk->hnsw->params.vectors_inside ? hnsw_at(&walk->hnsw->vectors, row) : vdb_rows_at(walk->rows, row);
 }
 
+/* What a float holds as it is; hnsw_walk.c brings what lies beyond into a float's range, in its order. */
+#define HNSW_FLOAT_SURE 0x1p100
+
+static inline float hnsw_narrow(double distance)
+{
+    return fabs(distance) < HNSW_FLOAT_SURE ? (float)distance : vdb_hnsw_walk_narrow(distance);
+}
+
 static inline float hnsw_distance(const struct hnsw_walk *walk, const void *a, const void *b)
 {
-    float distance = (float)walk->hnsw->one(a, b, walk->hnsw->dimension);
-    return isnan(distance) ? INFINITY : distance;
+    return hnsw_narrow(walk->hnsw->one(a, b, walk->hnsw->dimension));
 }
 
 /* hnsw.c */
@@ -316,7 +328,7 @@ struct hnsw_entry vdb_hnsw_walk_greedy(struct hnsw_walk *walk, struct hnsw_entry
 void vdb_hnsw_walk_layer(struct hnsw_walk *walk, unsigned layer, size_t ef);
 /* The neighbours in a list that this walk sees for the first time; marks them. Room for a list. */
 uint32_t vdb_hnsw_walk_gather(struct hnsw_walk *walk, uint32_t row, unsigned layer, uint32_t *out);
-/* Distances of the walk's query to these rows, each asked for ahead of its turn. */
+/* Distances of the walk's query to these rows, several in step, each asked for ahead of its turn. */
 void vdb_hnsw_walk_measure(struct hnsw_walk *walk, const uint32_t *rows, uint32_t count, float *out);
 /* Asks for a row as the caller has it, in view. */
 void vdb_hnsw_walk_ask_row(const struct hnsw_walk *walk, uint32_t row);
@@ -330,7 +342,8 @@ void vdb_hnsw_new_epoch(struct hnsw_scratch *scratch);
 /* Hangs a row on the group of `head`, at its end. */
 vdb_status vdb_hnsw_join_group(struct vdb_hnsw *hnsw, uint32_t head, uint32_t row,
                                struct vdb_err *err) VDB_MUST_CHECK;
-/* The insert proper, of a row that is INSERTING: into the graph, or (if may_twin) to its equals. */
+/* The insert proper, of a row that is INSERTING: into the graph, or to its equals. may_twin false: of a twin, which goes
+ * into the graph and stays on its group's list until the caller takes it off. */
 vdb_status vdb_hnsw_insert_row(struct vdb_hnsw *hnsw, const struct vdb_rows *rows, struct hnsw_scratch *scratch,
                                uint32_t row, bool may_twin, struct vdb_err *err) VDB_MUST_CHECK;
 /* Algorithm 4 on entries sorted by their distance to the base; those with tree bits are kept. Returns how many of

@@ -310,19 +310,15 @@ static vdb_status remove_node(struct vdb_hnsw *hnsw, const struct vdb_rows *rows
     atomic_store_explicit(&node->state, HNSW_DEAD, memory_order_release);
     if (heir != HNSW_NONE) {
         /* The heir is linked while the node is a waypoint already, so that it gets the links to itself. Readers
-         * find the other twins through the node until they find them through the heir. */
-        struct hnsw_node *heir_node = hnsw_node_at(hnsw, heir);
-        atomic_store_explicit(&heir_node->state, HNSW_INSERTING, memory_order_release);
+         * find it and the other twins through the node, through the heir, or through both (hnsw_search.c): the heir
+         * stays a twin until it is linked, and the node keeps its group for as long as a walk may stand on it. */
         vdb_status status = vdb_hnsw_insert_row(hnsw, rows, scratch, heir, false, err);
-        atomic_store_explicit(&heir_node->group, group, memory_order_release);
         if (status != VDB_OK) {
-            atomic_store_explicit(&heir_node->state, HNSW_TWIN, memory_order_release);
             atomic_store_explicit(&node->state, HNSW_NODE, memory_order_release);
             return status;
         }
+        atomic_store_explicit(&group->head, heir, memory_order_release); /* before it leaves the list */
         leave_group(hnsw, heir);
-        atomic_store_explicit(&group->head, heir, memory_order_release);
-        atomic_store_explicit(&node->group, NULL, memory_order_release);
     }
     hnsw->dead[hnsw->dead_count++] = row;
     mend_tree(hnsw, row);

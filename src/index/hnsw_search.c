@@ -34,6 +34,7 @@ struct answer {
     uint32_t end;   /* rows from here on are out of view, or unknown to the filter */
     size_t allowed; /* rows that the filter leaves, removed ones among them */
     size_t visited; /* allowed rows that were looked at */
+    bool marking;   /* is_first has begun */
 };
 
 static bool may_return(const struct answer *answer, uint32_t row)
@@ -110,24 +111,50 @@ static size_t count_allowed(const struct vdb_query *query, uint32_t limit)
 
 /* ---- From nodes to answers ---- */
 
-/* The rows that share a node, as many as the walk is wide at most. */
-static void offer_twins(struct answer *answer, uint32_t head)
+static const struct hnsw_group *group_of(const struct vdb_hnsw *hnsw, uint32_t row)
+{
+    return atomic_load_explicit(&hnsw_node_at(hnsw, row)->group, memory_order_acquire);
+}
+
+/* While a group's head goes, its rows are found through it, through its heir, or both, and the heir as a twin, a head or
+ * a node of its own: each counts once. The walk is over, so its marks are free. */
+static bool is_first(struct answer *answer, uint32_t row)
+{
+    struct hnsw_scratch *scratch = answer->walk.scratch;
+    if (!answer->marking) {
+        vdb_hnsw_new_epoch(scratch);
+        answer->marking = true;
+    }
+    const bool first = scratch->marks[row] != scratch->epoch;
+    scratch->marks[row] = scratch->epoch;
+    return first;
+}
+
+static bool offer_once(struct answer *answer, uint32_t row)
+{
+    const bool wanted = may_return(answer, row) && is_first(answer, row);
+    if (wanted) {
+        offer(answer, row);
+    }
+    return wanted;
+}
+
+/* A node, the rows that share it, as many of these as the walk is wide at most, and (after the list that it leaves then)
+ * who heads them by now. */
+static void offer_group(struct answer *answer, const struct hnsw_group *group, uint32_t node)
 {
     const struct vdb_hnsw *hnsw = answer->walk.hnsw;
-    struct hnsw_group *group = atomic_load_explicit(&hnsw_node_at(hnsw, head)->group, memory_order_acquire);
-    if (group == NULL) {
-        return;
-    }
     size_t left = answer->ef;
+    (void)offer_once(answer, node);
     uint32_t row = atomic_load_explicit(&group->first, memory_order_acquire);
     while (row != HNSW_NONE && left > 0) {
-        if (may_return(answer, row)) {
+        if (offer_once(answer, row)) {
             answer->visited++;
-            offer(answer, row);
             left--;
         }
         row = atomic_load_explicit(&hnsw_node_at(hnsw, row)->next, memory_order_acquire);
     }
+    (void)offer_once(answer, atomic_load_explicit(&group->head, memory_order_acquire));
 }
 
 /* Entries come nearest first; those as near as the k-th still count, for the tie rule. */
@@ -139,10 +166,12 @@ static void offer_nodes(struct answer *answer, const struct hnsw_entry *entries,
         if (surely != 0 && i + RERANK_ASK_ROWS < count) { /* the rows are not in any cache */
             vdb_hnsw_walk_ask_row(&answer->walk, entries[i + RERANK_ASK_ROWS].row);
         }
-        if (may_return(answer, entries[i].row)) {
+        const struct hnsw_group *group = group_of(answer->walk.hnsw, entries[i].row);
+        if (group != NULL) {
+            offer_group(answer, group, entries[i].row);
+        } else if (may_return(answer, entries[i].row)) {
             offer(answer, entries[i].row);
         }
-        offer_twins(answer, entries[i].row);
         if (answer->topk->count == answer->topk->k && cut == INFINITY) {
             cut = entries[i].distance;
         }
@@ -198,8 +227,7 @@ static bool is_wanted(const struct answer *answer, uint32_t row)
     if (may_return(answer, row)) {
         return true;
     }
-    struct hnsw_group *group = atomic_load_explicit(&hnsw_node_at(answer->walk.hnsw, row)->group,
-                                                    memory_order_acquire);
+    const struct hnsw_group *group = group_of(answer->walk.hnsw, row);
     return group != NULL && atomic_load_explicit(&group->count, memory_order_relaxed) > 0;
 }
 

@@ -14,9 +14,10 @@
 enum {
     EXPANDED_SHIFT = 31,
     LINE_BYTES = VDB_CACHE_LINE_BYTES,
-    PREFETCH_BYTES_MAX = 4096,   /* of a vector; the processor's own prefetchers follow a longer one */
+    PREFETCH_WHOLE_BYTES = 1024, /* a vector up to which is asked for as a whole */
+    PREFETCH_FIRST_BYTES = 256,  /* of a longer one: the processor's own prefetchers find the rest */
     PREFETCH_AHEAD_BYTES = 6144, /* of vectors between the one asked for and the one computed */
-    PREFETCH_ROWS_MIN = 3,
+    PREFETCH_ROWS_MIN = VDB_KERNELS_FEW,
     PREFETCH_ROWS_MAX = 16,
 };
 
@@ -103,6 +104,25 @@ bool vdb_hnsw_walk_entry(struct hnsw_walk *walk, struct hnsw_entry *out, unsigne
     return true;
 }
 
+/* Sums of squares of f32 reach 2^274, past the range of a float: the eighth root of what lies beyond 2^100 leaves
+ * order as it is, and 20 bits to tell such distances apart. */
+float vdb_hnsw_walk_narrow(double distance)
+{
+    const double beyond = fabs(distance) / HNSW_FLOAT_SURE;
+    if (isnan(distance)) {
+        return INFINITY;
+    }
+    return (float)copysign(sqrt(sqrt(sqrt(beyond))) * HNSW_FLOAT_SURE, distance);
+}
+
+double vdb_hnsw_walk_widen(float distance)
+{
+    const double beyond = fabs((double)distance) / HNSW_FLOAT_SURE;
+    const double square = beyond * beyond;
+    return beyond < 1 ? (double)distance
+                      : copysign(square * square * square * square * HNSW_FLOAT_SURE, (double)distance);
+}
+
 /* Of a step's distance: codes are measured in their own. */
 static double unit_of(const struct vdb_hnsw *hnsw)
 {
@@ -118,8 +138,8 @@ void vdb_hnsw_walk_note(struct hnsw_walk *walk, unsigned layer, struct hnsw_entr
         return;
     }
     if (trace->step_count < VDB_HNSW_TRACE_STEPS_MAX) {
-        trace->steps[trace->step_count] = (struct vdb_hnsw_step){layer, at.row,
-                                                                 (double)at.distance * unit_of(walk->hnsw)};
+        trace->steps[trace->step_count] = (struct vdb_hnsw_step){
+            layer, at.row, vdb_hnsw_walk_widen(at.distance) * unit_of(walk->hnsw)};
     }
     trace->step_count++;
     trace->hops[layer]++;
@@ -168,7 +188,7 @@ static inline size_t pool_insert(struct hnsw_entry *pool, size_t count, struct h
 
 static inline void prefetch_vector(const char *vector, size_t bytes)
 {
-    bytes = bytes < PREFETCH_BYTES_MAX ? bytes : PREFETCH_BYTES_MAX;
+    bytes = bytes <= PREFETCH_WHOLE_BYTES ? bytes : PREFETCH_FIRST_BYTES;
     for (size_t i = 0; i < bytes; i += LINE_BYTES) {
         __builtin_prefetch(vector + i);
     }
@@ -221,10 +241,25 @@ static inline size_t measure_begin(struct hnsw_walk *walk, const uint32_t *rows,
 /* All distances of a list before any is looked at: no wrong guess about one holds up the next. */
 static inline void measure(struct hnsw_walk *walk, const uint32_t *rows, uint32_t count, size_t ahead, float *out)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        if (i + ahead < count) {
-            prefetch_vector(hnsw_vector(walk, rows[i + ahead]), walk->hnsw->inside_bytes);
+    const struct vdb_hnsw *hnsw = walk->hnsw;
+    uint32_t i = 0;
+    for (; i + 1 < count; i += VDB_KERNELS_FEW) {
+        const uint32_t left = count - i < VDB_KERNELS_FEW ? count - i : VDB_KERNELS_FEW;
+        const void *vectors[VDB_KERNELS_FEW];
+        double distances[VDB_KERNELS_FEW];
+        for (uint32_t r = 0; r < VDB_KERNELS_FEW; r++) {
+            vectors[r] = hnsw_vector(walk,
+                                     rows[i + (r < left ? r : left - 1)]); /* the last again is in the cache */
+            if (i + r + ahead < count) {
+                prefetch_vector(hnsw_vector(walk, rows[i + r + ahead]), hnsw->inside_bytes);
+            }
         }
+        hnsw->few(walk->query, vectors, hnsw->dimension, distances);
+        for (uint32_t r = 0; r < left; r++) {
+            out[i + r] = hnsw_narrow(distances[r]);
+        }
+    }
+    if (i < count) {
         out[i] = hnsw_distance(walk, walk->query, hnsw_vector(walk, rows[i]));
     }
     walk->distances += count;

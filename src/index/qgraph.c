@@ -41,9 +41,11 @@ void vdb_qgraph_get_info(const struct vdb_qgraph *graph, struct vdb_qgraph_info 
     uint64_t bytes = sizeof *graph +
                      (compact ? graph->compact.bytes
                               : (uint64_t)(graph->node_count + graph->entry_count) * graph->shape.block_bytes) +
-                     graph->row_count * sizeof *graph->rows +
+                     graph->shared_count * sizeof *graph->rows +
                      vdb_bitset_words(graph->row_end) * sizeof(uint64_t) +
-                     (uint64_t)projection->inputs * projection->bits;
+                     (uint64_t)projection->inputs * projection->bits +
+                     ((uint64_t)projection->inputs + projection->bits) * sizeof(float) +
+                     (graph->space.exact ? 0 : graph->space.row_dimension * sizeof(float));
     *out = (struct vdb_qgraph_info){
         .row_count = graph->row_count,
         .node_count = graph->node_count,
@@ -105,29 +107,37 @@ static vdb_status check_factors(const struct vdb_qgraph *graph, size_t node, str
     return VDB_OK;
 }
 
-static vdb_status check_rows(const struct vdb_qgraph *graph, size_t node, size_t *row_at, struct vdb_bitset *seen,
+/* at: how much of the table of shared nodes belongs to the nodes before. */
+static vdb_status check_rows(const struct vdb_qgraph *graph, size_t node, size_t *at, struct vdb_bitset *seen,
                              struct vdb_err *err)
 {
-    const uint32_t at = graph->compact.degree > 0 ? vdb_qgraph_compact_row_at(graph, node)
-                                                  : qgraph_head(graph, node)->row_at;
-    if (at != *row_at || at >= graph->row_count) {
-        return vdb_err_set(err, VDB_CORRUPT, "qgraph: node %zu: its rows begin at %u", node, at);
+    const bool compact = graph->compact.degree > 0;
+    const uint32_t place = compact ? vdb_qgraph_compact_place(graph, node) : 0;
+    const bool shared = compact ? (place & QGRAPH_SHARED) != 0 : qgraph_head(graph, node)->row_count != 1;
+    if (shared) {
+        const size_t begins = compact ? place & ~QGRAPH_SHARED : (size_t)qgraph_head(graph, node)->row_at - 1;
+        if (begins != *at || begins >= graph->shared_count) {
+            return vdb_err_set(err, VDB_CORRUPT, "qgraph: node %zu: its rows begin at %zu", node, begins);
+        }
+        if (graph->rows[begins] < 2 || graph->rows[begins] >= graph->shared_count - begins) {
+            return vdb_err_set(err, VDB_CORRUPT, "qgraph: node %zu: it cannot have %u rows", node,
+                               graph->rows[begins]);
+        }
     }
     const struct vdb_qgraph_head head = qgraph_rows_of(graph, node);
-    if (head.row_count == 0 || head.row_count > graph->row_count - *row_at ||
-        head.row != graph->rows[head.row_at]) {
-        return vdb_err_set(err, VDB_CORRUPT, "qgraph: node %zu: rows %u and %u more are not its own", node,
-                           head.row_at, head.row_count);
+    if (shared ? head.row_count != graph->rows[*at] || head.row != graph->rows[*at + 1] : head.row_at != 0) {
+        return vdb_err_set(err, VDB_CORRUPT, "qgraph: node %zu: row %u and %u in all are not its own", node,
+                           head.row, head.row_count);
     }
-    for (size_t i = 0; i < head.row_count; i++) {
-        const uint32_t row = graph->rows[*row_at + i];
+    for (uint32_t i = 0; i < head.row_count; i++) {
+        const uint32_t row = qgraph_row(graph, &head, i);
         if (row >= graph->row_end || !vdb_bitset_test(&graph->taken, row) || vdb_bitset_test(seen, row) ||
-            (i > 0 && graph->rows[*row_at + i - 1] >= row)) {
+            (i > 0 && qgraph_row(graph, &head, i - 1) >= row)) {
             return vdb_err_set(err, VDB_CORRUPT, "qgraph: node %zu: row %u is out of order or not in", node, row);
         }
         vdb_bitset_set(seen, row);
     }
-    *row_at += head.row_count;
+    *at += shared ? 1 + (size_t)head.row_count : 0;
     return VDB_OK;
 }
 
@@ -144,8 +154,8 @@ static vdb_status check_vector(const struct vdb_qgraph *graph, const struct vdb_
     if (norm != head.norm) {
         return vdb_err_set(err, VDB_CORRUPT, "qgraph: node %zu: its norm is not its vector's", node);
     }
-    for (size_t i = 0; rows != NULL && i < head.row_count; i++) {
-        const uint32_t row = graph->rows[head.row_at + i];
+    for (uint32_t i = 0; rows != NULL && i < head.row_count; i++) {
+        const uint32_t row = qgraph_row(graph, &head, i);
         vdb_qgraph_space_row(&graph->space, vdb_rows_at(rows, row), floats, inner);
         if (memcmp(inner, vector, graph->shape.dimension) != 0) {
             return vdb_err_set(err, VDB_CORRUPT, "qgraph: node %zu: its vector is not that of row %u", node, row);
@@ -198,7 +208,8 @@ vdb_status vdb_qgraph_check(const struct vdb_qgraph *graph, const struct vdb_row
     uint32_t *queue = vdb_calloc(graph->node_count + 1, sizeof *queue);
     float *floats = vdb_calloc(graph->space.row_dimension, sizeof *floats);
     uint8_t *inner = vdb_calloc(graph->space.dimension, 1);
-    size_t row_at = 0;
+    size_t shared_at = 0;
+    size_t found = 0;
     if (queue == NULL || floats == NULL || inner == NULL || !vdb_bitset_init(&seen, most + 1)) {
         status = vdb_err_no_memory(err, "a check of the graph");
         goto cleanup;
@@ -216,12 +227,13 @@ vdb_status vdb_qgraph_check(const struct vdb_qgraph *graph, const struct vdb_row
         if (!compact) {
             VDB_CHECK(check_factors(graph, node, err));
         }
-        VDB_CHECK(check_rows(graph, node, &row_at, &seen, err));        /* Q3 */
+        VDB_CHECK(check_rows(graph, node, &shared_at, &seen, err)); /* Q3 */
+        found += qgraph_rows_of(graph, node).row_count;
         VDB_CHECK(check_vector(graph, rows, node, floats, inner, err)); /* Q4 */
     }
-    if (row_at != graph->row_count) {
-        status = vdb_err_set(err, VDB_CORRUPT, "qgraph: %zu of %zu rows belong to no node",
-                             graph->row_count - row_at, graph->row_count);
+    if (shared_at != graph->shared_count || found != graph->row_count) {
+        status = vdb_err_set(err, VDB_CORRUPT, "qgraph: nodes have %zu rows of %zu, and %zu numbers of %zu",
+                             found, graph->row_count, shared_at, graph->shared_count);
         goto cleanup;
     }
     VDB_CHECK(check_reach(graph, queue, &seen, err)); /* Q1 */

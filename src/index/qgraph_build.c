@@ -252,14 +252,18 @@ static void place_nodes(void *ctx, unsigned worker_number, size_t index)
         const size_t from = builder->order[node];
         const uint8_t *vector = builder->vectors + from * builder->vector_bytes;
         struct vdb_qgraph_head *head = qgraph_head(graph, node);
-        uint32_t row_at = builder->places[node];
+        const uint32_t numbers = builder->places[node + 1] - builder->places[node];
+        uint32_t *numbers_at = graph->rows + builder->places[node];
         memcpy(qgraph_block(graph, node), vector, graph->shape.dimension);
-        head->row_at = row_at;
+        head->row_at = numbers > 0 ? builder->places[node] + 1 : 0;
         head->row = builder->taken[builder->firsts[from]];
-        head->row_count = builder->places[node + 1] - row_at;
+        head->row_count = numbers > 0 ? numbers - 1 : 1;
         head->norm = norm_of(vector, graph->shape.dimension);
-        for (uint32_t row = builder->firsts[from]; row != UINT32_MAX; row = builder->next[row]) {
-            graph->rows[row_at++] = builder->taken[row];
+        if (numbers > 0) {
+            *numbers_at++ = numbers - 1;
+            for (uint32_t row = builder->firsts[from]; row != UINT32_MAX; row = builder->next[row]) {
+                *numbers_at++ = builder->taken[row];
+            }
         }
     }
 }
@@ -272,8 +276,7 @@ static vdb_status place(struct qgraph_builder *builder, struct vdb_err *err)
     size_t bytes;
     builder->order = vdb_calloc(count, sizeof *builder->order);
     builder->places = vdb_calloc(count + 1, sizeof *builder->places);
-    graph->rows = vdb_calloc(graph->row_count, sizeof *graph->rows);
-    if (builder->order == NULL || builder->places == NULL || graph->rows == NULL ||
+    if (builder->order == NULL || builder->places == NULL ||
         !vdb_size_mul(count + QGRAPH_ENTRIES_MAX, graph->shape.block_bytes, &bytes)) {
         return vdb_err_no_memory(err, "the graph's order");
     }
@@ -286,14 +289,21 @@ static vdb_status place(struct qgraph_builder *builder, struct vdb_err *err)
     const uint32_t most = builder->params.compact ? ENTRIES_COMPACT : QGRAPH_ENTRIES_MAX;
     graph->entry_count = graph->entry_count < most ? graph->entry_count : most;
     VDB_TRY(vdb_qgraph_near_order(&builder->cloud, builder->params.seed + 1, builder->pool, builder->order, err));
-    uint32_t row_at = 0;
+    uint32_t at = 0;
     for (size_t i = 0; i < count; i++) { /* first where each node's rows go, then all at once */
-        builder->places[i] = row_at;
+        uint32_t rows = 0;
         for (uint32_t row = builder->firsts[builder->order[i]]; row != UINT32_MAX; row = builder->next[row]) {
-            row_at++;
+            rows++;
         }
+        builder->places[i] = at;
+        at += rows > 1 ? 1 + rows : 0;
     }
-    builder->places[count] = row_at;
+    builder->places[count] = at;
+    graph->shared_count = at;
+    graph->rows = vdb_calloc(at, sizeof *graph->rows);
+    if (graph->rows == NULL) {
+        return vdb_err_no_memory(err, "the graph's rows");
+    }
     vdb_qgraph_build_run(builder, count, place_nodes);
     for (size_t entry = 0; entry < graph->entry_count; entry++) {
         uint8_t *middle = qgraph_block(graph, count + entry);
@@ -343,6 +353,10 @@ static vdb_status check_rows(const struct vdb_rows *rows, struct vdb_err *err)
     if (rows->metric != VDB_METRIC_L2 && rows->metric != VDB_METRIC_COSINE && rows->metric != VDB_METRIC_DOT) {
         return vdb_err_set(err, VDB_UNSUPPORTED, "metric: qgraph has no %s; it has l2, cosine and dot",
                            vdb_metric_name(rows->metric));
+    }
+    if (!vdb_metric_fits(rows->element, rows->metric)) {
+        return vdb_err_set(err, VDB_UNSUPPORTED, "metric: qgraph: %s does not compare vectors of %s",
+                           vdb_metric_name(rows->metric), vdb_element_name(rows->element));
     }
     if (rows->dimension == 0 || rows->dimension > VDB_QGRAPH_DIMENSION_MAX) {
         return vdb_err_set(err, VDB_LIMIT, "dimension: %zu is not in 1 to %u", rows->dimension,

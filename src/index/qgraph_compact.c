@@ -1,7 +1,7 @@
 /* qgraph_compact.c: a graph without codes: a third of the memory, at some of the speed.
  *
  * The full graph's edges over vectors of 8 bits, for those who have more rows than memory. Two arrays: vectors,
- * and behind them one record a node of its first row's place and its neighbours, three bytes each while nodes are
+ * and behind them one record a node of its row (or where its rows are) and its neighbours, three bytes each while nodes are
  * few enough. A search measures every neighbour it meets, as HNSW does, but on a quarter of the bytes, from lines
  * asked for ahead of their turn.
  *
@@ -21,7 +21,7 @@ enum {
     SHORT_DIMENSIONS = 160,
     ALIGNED_DIMENSIONS = 256, /* from here on vectors begin on lines of their own */
     SMALL_ID_NODES = 1 << 24,
-    PLACE_BYTES = 4, /* of a record: where the node's rows begin */
+    PLACE_BYTES = 4, /* of a record: vdb_qgraph_compact_place */
     SPARE_BYTES = 8, /* behind the last record: numbers are read four bytes at a time */
     AHEAD = 6,       /* vectors asked for before they are measured */
     TOUCHED_MIN = 4096,
@@ -69,9 +69,9 @@ const uint8_t *vdb_qgraph_compact_links(const struct vdb_qgraph *graph, size_t n
     return links_at(graph, node);
 }
 
-uint32_t vdb_qgraph_compact_row_at(const struct vdb_qgraph *graph, size_t node)
+uint32_t vdb_qgraph_compact_place(const struct vdb_qgraph *graph, size_t node)
 {
-    return node < graph->node_count ? vdb_load_u32(links_at(graph, node)) : (uint32_t)graph->row_count;
+    return vdb_load_u32(links_at(graph, node));
 }
 
 static inline uint32_t neighbour_at(const uint8_t *links, size_t id_bytes, size_t i)
@@ -109,10 +109,11 @@ vdb_status vdb_qgraph_compact_from(struct vdb_qgraph *graph, struct vdb_err *err
     graph->blocks = blocks;
     graph->blocks_bytes = mapped;
     for (size_t node = 0; node < graph->node_count; node++) {
+        const struct vdb_qgraph_head *head = qgraph_head(&full, node);
         const uint32_t *nodes = qgraph_nodes(&full, node);
         uint8_t *links = links_at(graph, node);
         memcpy(vector_at(graph, node), qgraph_block(&full, node), full.shape.dimension);
-        vdb_store_u32(links, qgraph_head(&full, node)->row_at);
+        vdb_store_u32(links, head->row_count > 1 ? QGRAPH_SHARED | (head->row_at - 1) : head->row);
         for (size_t i = 0; i < graph->compact.degree; i++) {
             uint8_t number[4];
             vdb_store_u32(number, nodes[i]);

@@ -3,7 +3,7 @@
  * All numbers little-endian.
  *
  *     0    8  "VDBQGRA" and a zero
- *     8    4  version, 1                  a later one is refused
+ *     8    4  version, 2                  any other is refused (1 had a table of all rows)
  *     12   4  features: 1, it is compact   unknown bits are refused
  *     16   8  bytes in all
  *     24   8  stamp of the rows
@@ -15,7 +15,8 @@
  *     44   4  entries: blocks behind those of the nodes; or, compact, as many times 32 nodes at equal spaces
  *     48   8  node_count
  *     56   8  row_count
- *     64   8  row_end
+ *     64   4  row_end
+ *     68   4  shared_count: numbers in the table of rows
  *     72   4  ef_search
  *     76   4  step            f32, as the five that follow
  *     80   4  longest
@@ -27,7 +28,7 @@
  *     120  8  linked
  *     128     centre: dimension f32, unless inner distances are exact
  *             matrix, offset (i32) and mean (f32) of projections (none without nodes)
- *             rows: row_count u32
+ *             rows, u32: of each node that several rows share, by node: how many, then they, ascending
  *             blocks (qgraph_kernels.h); or, compact, vectors and links (qgraph_compact.c)
  *             4 bytes CRC-32C of all before
  *
@@ -45,7 +46,7 @@
 
 enum {
     OFFSET_PER_INPUT = 255 * 128,
-    VERSION = 1,
+    VERSION = 2,
     FEATURE_COMPACT = 1,
     HEADER_BYTES = 128,
     TRAILER_BYTES = 4,
@@ -79,7 +80,7 @@ static void parts_of(const struct vdb_qgraph *graph, struct part parts[PARTS])
     parts[1] = (struct part){graph->projection.matrix, any ? groups_of(graph) * bits : 0};
     parts[2] = (struct part){graph->projection.offset, bits * sizeof(int32_t)};
     parts[3] = (struct part){graph->projection.mean, dimension * sizeof(float)};
-    parts[4] = (struct part){graph->rows, graph->row_count * sizeof(uint32_t)};
+    parts[4] = (struct part){graph->rows, graph->shared_count * sizeof(uint32_t)};
     parts[5] = (struct part){graph->blocks,
                              compact ? graph->compact.bytes
                                      : (graph->node_count + graph->entry_count) * graph->shape.block_bytes};
@@ -113,7 +114,8 @@ static void put_header(const struct vdb_qgraph *graph, uint64_t stamp, uint64_t 
     vdb_buf_put_u32(buf, graph->entry_count);
     vdb_buf_put_u64(buf, graph->node_count);
     vdb_buf_put_u64(buf, graph->row_count);
-    vdb_buf_put_u64(buf, graph->row_end);
+    vdb_buf_put_u32(buf, (uint32_t)graph->row_end);
+    vdb_buf_put_u32(buf, (uint32_t)graph->shared_count);
     vdb_buf_put_u32(buf, graph->ef_search);
     put_f32(buf, graph->space.step);
     put_f32(buf, graph->space.longest);
@@ -241,7 +243,8 @@ static vdb_status read_header(const struct vdb_rows *rows, bool compact, struct 
     graph->entry_count = vdb_cursor_u32(cursor);
     const uint64_t node_count = vdb_cursor_u64(cursor);
     const uint64_t row_count = vdb_cursor_u64(cursor);
-    const uint64_t row_end = vdb_cursor_u64(cursor);
+    const uint32_t row_end = vdb_cursor_u32(cursor);
+    const uint32_t shared_count = vdb_cursor_u32(cursor);
     graph->ef_search = vdb_cursor_u32(cursor);
     vdb_qgraph_space_set(space, rows);
     space->step = take_f32(cursor);
@@ -255,15 +258,13 @@ static vdb_status read_header(const struct vdb_rows *rows, bool compact, struct 
     graph->average_degree = take_f64(cursor);
     graph->linked = vdb_cursor_u64(cursor);
     if (row_end > rows->count) {
-        return vdb_err_set(err, VDB_INVALID, "qgraph: it is of %llu rows, and there are %zu",
-                           (unsigned long long)row_end, rows->count);
+        return vdb_err_set(err, VDB_INVALID, "qgraph: it is of %u rows, and there are %zu", row_end, rows->count);
     }
     if (node_count > row_count || row_count > row_end || row_end > VDB_LIMIT_COLLECTION_POINTS_MAX ||
         (node_count == 0) != (row_count == 0) || (node_count == 0) != (graph->entry_count == 0) ||
         graph->entry_count > QGRAPH_ENTRIES_MAX) {
-        return vdb_err_set(err, VDB_CORRUPT, "qgraph: header: %llu nodes of %llu rows of %llu",
-                           (unsigned long long)node_count, (unsigned long long)row_count,
-                           (unsigned long long)row_end);
+        return vdb_err_set(err, VDB_CORRUPT, "qgraph: header: %llu nodes of %llu rows of %u",
+                           (unsigned long long)node_count, (unsigned long long)row_count, row_end);
     }
     const bool coded = node_count > 0 && !compact;
     if ((coded && (bits == 0 || bits % 64 != 0 || bits > VDB_QGRAPH_BITS_MAX)) || (compact && bits != 0) ||
@@ -277,7 +278,8 @@ static vdb_status read_header(const struct vdb_rows *rows, bool compact, struct 
     projection->bits = bits;
     graph->node_count = (size_t)node_count;
     graph->row_count = (size_t)row_count;
-    graph->row_end = (size_t)row_end;
+    graph->row_end = row_end;
+    graph->shared_count = shared_count;
     if (compact && node_count == 0) {
         return vdb_err_set(err, VDB_CORRUPT, "qgraph: header: compact, and no nodes");
     }
@@ -285,6 +287,38 @@ static vdb_status read_header(const struct vdb_rows *rows, bool compact, struct 
         vdb_qgraph_compact_shape(graph);
     } else if (node_count > 0) {
         vdb_qgraph_block_shape(space->dimension, bits, &graph->shape);
+    }
+    return VDB_OK;
+}
+
+static vdb_status take_row(struct vdb_qgraph *graph, uint32_t row, struct vdb_err *err)
+{
+    if (row >= graph->row_end) {
+        return vdb_err_set(err, VDB_CORRUPT, "qgraph: row %u, and there are %zu", row, graph->row_end);
+    }
+    vdb_bitset_set(&graph->taken, row);
+    return VDB_OK;
+}
+
+/* Fills `taken`: whether rows are those of their nodes is for vdb_qgraph_check. */
+static vdb_status take_rows(struct vdb_qgraph *graph, struct vdb_err *err)
+{
+    for (size_t at = 0; at < graph->shared_count;) {
+        const uint32_t count = graph->rows[at++];
+        if (count > graph->shared_count - at) {
+            return vdb_err_set(err, VDB_CORRUPT, "qgraph: a node of %u rows, of which %zu are here", count,
+                               graph->shared_count - at);
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            VDB_TRY(take_row(graph, graph->rows[at++], err));
+        }
+    }
+    for (size_t node = 0; node < graph->node_count; node++) {
+        const uint32_t row = graph->compact.degree > 0 ? vdb_qgraph_compact_place(graph, node)
+                                                       : qgraph_head(graph, node)->row;
+        if (graph->compact.degree == 0 || (row & QGRAPH_SHARED) == 0) {
+            VDB_TRY(take_row(graph, row, err));
+        }
     }
     return VDB_OK;
 }
@@ -321,13 +355,7 @@ static vdb_status read_parts(struct vdb_qgraph *graph, struct vdb_cursor *cursor
         }
         memcpy(parts[i].data, vdb_cursor_take(cursor, parts[i].bytes), parts[i].bytes);
     }
-    for (size_t i = 0; i < graph->row_count; i++) {
-        if (graph->rows[i] >= graph->row_end) {
-            return vdb_err_set(err, VDB_CORRUPT, "qgraph: row %u, and there are %zu", graph->rows[i],
-                               graph->row_end);
-        }
-        vdb_bitset_set(&graph->taken, graph->rows[i]);
-    }
+    VDB_TRY(take_rows(graph, err));
     for (size_t i = 0; coded && i < graph->projection.bits; i++) {
         /* |sum of an input times a weight| is at most 255 * 127 each: what is further off would overflow later */
         if (abs(graph->projection.offset[i] / (OFFSET_PER_INPUT + 1)) > (int)graph->projection.inputs) {

@@ -28,6 +28,9 @@ enum {
     QGRAPH_SEED_CANDIDATES = 64,  /* of one node */
 };
 
+#define QGRAPH_SHARED                                                                                            \
+    UINT32_C(0x80000000) /* vdb_qgraph_compact_place; rows are below 2^30, places 1.5 times that */
+
 /* Rows to inner vectors. */
 struct qgraph_space {
     vdb_element element;
@@ -94,8 +97,9 @@ struct vdb_qgraph {
     const struct vdb_qgraph_kernels *kernels;
     uint8_t *blocks;         /* or, compact, vectors and links */
     size_t blocks_bytes;     /* as mapped */
-    uint32_t *rows;          /* by node, then ascending */
-    size_t row_count;        /* of them */
+    uint32_t *rows;          /* of each node that several rows share, by node: how many, then they, ascending */
+    size_t shared_count;     /* numbers in that table */
+    size_t row_count;        /* rows that are in */
     size_t row_end;          /* rows there were at the time of building */
     struct vdb_bitset taken; /* rows that are in */
     size_t node_count;
@@ -136,8 +140,8 @@ void vdb_qgraph_compact_shape(struct vdb_qgraph *graph);
 vdb_status vdb_qgraph_compact_from(struct vdb_qgraph *graph, struct vdb_err *err) VDB_MUST_CHECK;
 const uint8_t *vdb_qgraph_compact_vector(const struct vdb_qgraph *graph, size_t node);
 const uint8_t *vdb_qgraph_compact_links(const struct vdb_qgraph *graph, size_t node);
-/* Where the node's rows begin; of node_count: where all end. */
-uint32_t vdb_qgraph_compact_row_at(const struct vdb_qgraph *graph, size_t node);
+/* A node's row; or QGRAPH_SHARED and where in vdb_qgraph.rows the number of its rows stands. */
+uint32_t vdb_qgraph_compact_place(const struct vdb_qgraph *graph, size_t node);
 /* VDB_QGRAPH_DEGREE of them; places nobody has hold the node itself. */
 void vdb_qgraph_compact_nodes(const struct vdb_qgraph *graph, size_t node, uint32_t *out);
 /* Nodes that walks begin from: the i-th of n is node_count * i / n. */
@@ -150,9 +154,17 @@ static inline struct vdb_qgraph_head qgraph_rows_of(const struct vdb_qgraph *gra
     if (graph->compact.degree == 0) {
         return *qgraph_head(graph, node);
     }
-    const uint32_t at = vdb_qgraph_compact_row_at(graph, node);
-    return (struct vdb_qgraph_head){
-        .row_at = at, .row_count = vdb_qgraph_compact_row_at(graph, node + 1) - at, .row = graph->rows[at]};
+    const uint32_t place = vdb_qgraph_compact_place(graph, node);
+    const uint32_t at = place & ~QGRAPH_SHARED;
+    if (at == place) {
+        return (struct vdb_qgraph_head){.row_count = 1, .row = place};
+    }
+    return (struct vdb_qgraph_head){.row_at = at + 1, .row_count = graph->rows[at], .row = graph->rows[at + 1]};
+}
+
+static inline uint32_t qgraph_row(const struct vdb_qgraph *graph, const struct vdb_qgraph_head *head, uint32_t i)
+{
+    return i == 0 ? head->row : graph->rows[head->row_at + i];
 }
 
 /* A node's neighbours: VDB_QGRAPH_DEGREE, in `room` if they have to be written. */
@@ -319,7 +331,7 @@ struct qgraph_builder {
     uint32_t *firsts; /* of each node: its first row, as a place in `taken`... */
     uint32_t *next;   /* ...and of each place: the next of the same node, UINT32_MAX at the end */
     uint32_t *order;
-    uint32_t *places; /* of each node in that order: where its rows begin; and where all end */
+    uint32_t *places; /* of each node in that order: where in graph->rows it begins; and where all end */
     int16_t *codes;   /* projections of nodes */
     float *rest;      /* as struct qgraph_projected has it */
     struct qgraph_fit fit;

@@ -37,8 +37,8 @@ enum {
 
 struct vdb_qgraph_head {
     uint32_t norm;      /* |x|^2 - 256 sum x, modulo 2^32 */
-    uint32_t row_at;    /* the node's first row in vdb_qgraph.rows... */
-    uint32_t row_count; /* ...and how many share its vector */
+    uint32_t row_at;    /* where in vdb_qgraph.rows the node's rows are, if it has several; else 0 */
+    uint32_t row_count; /* how many share its vector */
     uint32_t row;       /* the first of them */
 };
 

@@ -36,7 +36,7 @@ static uint32_t *nodes_of_rows(const struct qgraph_builder *builder)
     for (size_t node = 0; node_of != NULL && node < graph->node_count; node++) {
         const struct vdb_qgraph_head *head = qgraph_head(graph, node);
         for (uint32_t i = 0; i < head->row_count; i++) {
-            node_of[graph->rows[head->row_at + i]] = (uint32_t)node;
+            node_of[qgraph_row(graph, head, i)] = (uint32_t)node;
         }
     }
     return node_of;
@@ -59,7 +59,7 @@ static vdb_status take_seed(struct qgraph_builder *builder, const struct vdb_ind
         const struct vdb_qgraph_head head = qgraph_rows_of(out->graph, old);
         out->new_of[old] = UINT32_MAX;
         for (uint32_t i = 0; i < head.row_count; i++) {
-            const uint32_t row = out->graph->rows[head.row_at + i];
+            const uint32_t row = qgraph_row(out->graph, &head, i);
             const uint32_t to = row < seed->row_count ? seed->row_of[row] : UINT32_MAX;
             if (to != UINT32_MAX && to >= builder->graph->row_end) {
                 return vdb_err_set(err, VDB_INVALID, "seeds: row %u is said to be row %u now, and there are %zu",

@@ -297,6 +297,17 @@ def test_bad_numbers(files):
     sweep = ("sweep", "--index", files / "hnsw.idx", "--queries", files / "queries.npy")
     refused(vecdb("hnsw", *sweep, "--ef", "20,10"), '--ef is "20,10"', "ascending")
     refused(vecdb("hnsw", *sweep, "--plot", files / "base.npy"), "--plot", ".svg")
+    # Where no drawing can be written is said before anything is read, not after the sweep.
+    (files / "folder.svg").mkdir()
+    nothing = ("sweep", "--index", files / "none.idx", "--queries", files / "none.npy")
+    for kind in KINDS:
+        refused(vecdb(kind, *nothing, "--plot", files / "no" / "s.svg"), "--plot", "no/s.svg")
+        refused(vecdb(kind, *nothing, "--plot", files / "folder.svg"), "--plot", "not a file")
+    refused(
+        vecdb("hnsw", "build", "--dataset", files / "base.npy", "--out", files / "new.idx", "--inside", "f16"),
+        "inside_as: f16", "u8",
+    )
+    assert not (files / "s.svg.tmp").exists()
 
 
 def test_bad_words(files):

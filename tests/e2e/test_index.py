@@ -77,13 +77,15 @@ INDEXES = {
     "hnsw of l1": ({"type": "hnsw", "m": 10, "ef_construction": 50}, "l1"),
     "qgraph": (None, "l2"),
     "qgraph of dot": ({"type": "qgraph", "ef_construction": 64}, "dot"),
+    "qgraph, compact": ({"type": "qgraph", "compact": True}, "l2"),
+    "qgraph, compact, cosine": ({"type": "qgraph", "compact": True}, "cosine"),
 }
 
 
 @pytest.mark.parametrize("case", INDEXES)
 def test_recall_of_each_kind(client, rows, queries, case):
     index, metric = INDEXES[case]
-    kind = case.split()[0]
+    kind = case.split()[0].rstrip(",")
     fill(client, rows, metric=metric, index=index)
     info = client.build_index("docs")
     assert info.index_config == (index or {"type": kind})
@@ -111,6 +113,48 @@ def test_recall_of_each_kind(client, rows, queries, case):
     assert recall(client, queries, filter=even) >= 0.95
     assert all(hit.id % 2 == 0 for hit in client.search("docs", queries[1], K, filter=even))
     assert explained(client, queries[0], filter=even).plan.endswith(", filtered")
+
+
+def test_a_compact_collection(vecdb_server, rows, queries):
+    """Beside a plain one with the same points: a graph of less than half of its size, in memory and on disk, as
+    good answers; it is read again after a restart, and a change builds the other form."""
+    server = vecdb_server().start()
+    sizes = {}
+    with server.client() as client:
+        for name, index in ("plain", {"type": "qgraph"}), ("small", {"type": "qgraph", "compact": True}):
+            fill(client, rows, name=name, index=index)
+            info = client.build_index(name)
+            assert info.index_config == index and info.index.rows == POINTS and info.index.rows_waiting == 0
+            sizes[name] = (info.index.memory_bytes, info.index.file_bytes)
+            assert explained(client, queries[0], name=name).plan == "qgraph"
+            assert recall(client, queries, name=name) >= 0.97
+            assert recall(client, queries, name=name, ef=400) >= 0.99
+        assert all(small < plain / 2 for small, plain in zip(sizes["small"], sizes["plain"])), sizes
+        folders = {name: server.data_dir / "collections" / name / "index" for name in sizes}
+        files = {name: sum(path.stat().st_size for path in at.iterdir()) for name, at in folders.items()}
+        assert files["small"] < files["plain"] / 2
+        # A tenth goes, what replaces it is found; the graph below is built without them.
+        client.delete("small", range(0, POINTS, 10))
+        assert all(hit.id % 10 for query in queries for hit in client.search("small", query, K))
+        assert recall(client, queries, name="small") >= 0.95
+        answers = [client.search("small", query, K, ef=100).ids for query in queries]
+    server.stop()
+    server.start()
+    with server.client() as client:
+        info = client.build_index("small")
+        assert info.index_config == {"type": "qgraph", "compact": True}
+        assert (info.index.builds, info.index.loads, info.index.build_failures) == (0, 1, 0)
+        assert (info.index.memory_bytes, info.index.file_bytes) == sizes["small"]
+        assert [client.search("small", query, K, ef=100).ids for query in queries] == answers
+        info = client.set_index("small", {"compact": False})
+        assert info.index_config == {"type": "qgraph"}
+        info = client.build_index("small")
+        assert info.index.builds == 1 and info.index.memory_bytes > 2 * sizes["small"][0]
+        assert recall(client, queries, name="small") >= 0.95
+        assert client.set_index("small", {"compact": True}).index_config == {"type": "qgraph", "compact": True}
+        info = client.build_index("small")
+        assert info.index.builds == 2 and info.index.memory_bytes < sizes["plain"][0] / 2
+    server.stop()
 
 
 def test_every_write_is_seen_at_once(client, rows, queries):
@@ -306,6 +350,15 @@ BAD_INDEXES = [
     ({"type": "qgraph", "code_bits": 65}, "code_bits", "65; allowed are multiples of 64"),
     ({"type": "hnsw", "code_bits": 64}, "code_bits", "64; type hnsw has none"),
     ({"type": "flat", "m": 16}, "m", "16; type flat has none"),
+    ({"type": "flat", "ef_construction": 16}, "ef_construction", "16; type flat has none"),
+    ({"type": "flat", "code_bits": 64}, "code_bits", "64; type flat has none"),
+    ({"type": "flat", "compact": True}, "compact", "1; type flat has none"),
+    ({"type": "hnsw", "compact": True}, "compact", "1; type hnsw has none"),
+    ({"type": "qgraph", "compact": True, "code_bits": 64}, "code_bits", "64; a compact graph has no codes"),
+    ({"type": "qgraph", "compact": 1}, "compact", ""),
+    ({"type": "qgraph", "compact": "yes"}, "compact", ""),
+    ({"type": "qgraph", "ef_construction": 15}, "ef_construction", "15; allowed are 16..4096"),
+    ({"type": "qgraph", "code_bits": 1088}, "code_bits", "1088 is out of range, 64 to 1024"),
     ({"scan_below": 0}, "scan_below", "0 is out of range, 1 to"),
     ({"target_recall": 1.5}, "target_recall", "1.5 is out of range, more than 0 and less than 1"),
     ({"target_recall": 0}, "target_recall", "0 is out of range, more than 0 and less than 1"),

@@ -87,6 +87,39 @@ def test_the_transcript(tmp_path, files):
     assert asked("verify", "--path", path)["ok"]
 
 
+def test_a_compact_collection(tmp_path, files):
+    """The graph of a compact collection is the plain one without codes: smaller, in memory and on disk; what it
+    is shows wherever an index is told, and it can be changed to and fro."""
+    query = ["--query", files / "queries.npy", "--check"]
+    sizes = {}
+    for kind, words in ("plain", []), ("compact", ["--compact"]):
+        path = fill(tmp_path / kind, files, *words)
+        made = asked("index", "--path", path, "--build")
+        assert made["index_config"] == {"type": "qgraph"} | ({"compact": True} if words else {})
+        status = made["index_status"]
+        assert status["rows"] == POINTS and status["builds"] == 1
+        sizes[kind] = (status["memory_bytes"], status["file_bytes"])
+        found = asked("search", "--path", path, *query)
+        assert found["plan"] == "qgraph" and found["recall"] >= 0.95
+    assert all(small < large / 2 for small, large in zip(sizes["compact"], sizes["plain"])), sizes
+    path = tmp_path / "compact"
+    assert "  index                 qgraph, compact\n" in done("index", "--path", path)
+    assert "qgraph, compact" in done("stats", "--path", path)
+    assert asked("stats", "--path", path)["index_config"] == {"type": "qgraph", "compact": True}
+    # Read, not built, by the next process; other settings leave it as it is.
+    made = asked("index", "--path", path, "--target-recall", "0.9", "--build")
+    assert made["index_config"] == {"type": "qgraph", "compact": True, "target_recall": 0.9}
+    assert (made["index_status"]["builds"], made["index_status"]["loads"]) == (0, 1)
+    # Codes and none take each other's place.
+    made = asked("index", "--path", path, "--code-bits", 128)
+    assert made["index_config"] == {"type": "qgraph", "code_bits": 128, "target_recall": 0.9}
+    made = asked("index", "--path", path, "--compact")
+    assert made["index_config"] == {"type": "qgraph", "compact": True, "target_recall": 0.9}
+    made = asked("index", "--path", path, "--no-compact", "--build")
+    assert made["index_config"] == {"type": "qgraph", "target_recall": 0.9}
+    assert made["index_status"]["file_bytes"] == sizes["plain"][1]
+
+
 def test_filters_and_text_ids_of_results(tmp_path, files):
     path = fill(tmp_path / "data", files, "--index", "flat")
     even = json.dumps({"field": "row", "op": "<", "value": 100})
@@ -106,6 +139,11 @@ def test_filters_and_text_ids_of_results(tmp_path, files):
         ("init", ["--dim", 4, "--target-recall", "x"], ["--target-recall", "x"]),
         ("init", ["--dim", 4, "--index", "flat", "--m", 16], ["m: 16", "flat"]),
         ("init", ["--dim", 4, "--index", "hnsw", "--ef-construction", 8], ["ef_construction", "8", "16..65536"]),
+        ("init", ["--dim", 4, "--index", "hnsw", "--compact"], ["index_config.compact", "hnsw has none"]),
+        ("init", ["--dim", 4, "--metric", "l1", "--compact"], ["index_config.compact", "hnsw has none"]),
+        ("init", ["--dim", 4, "--index", "flat", "--compact"], ["index_config.compact", "flat has none"]),
+        ("init", ["--dim", 4, "--compact", "--code-bits", 128], ["code_bits: 128", "compact"]),
+        ("init", ["--dim", 4, "--compact=1"], ["--compact", "takes no value"]),
     ],
 )
 def test_bad_options_of_init(tmp_path, verb, words, parts):
@@ -122,6 +160,8 @@ def test_bad_options(tmp_path, files):
         ("index", ["--code-bits", 64], ["code_bits", "hnsw"]),
         ("index", ["--m", 0], ["--m", "0", "4"]),
         ("index", ["--threads", 0], ["--threads"]),
+        ("index", ["--compact"], ["index_config.compact", "hnsw has none"]),
+        ("index", ["--compact", "--no-compact"], ["--compact", "--no-compact", "exclude"]),
         ("search", [], ["--query"]),
         ("search", [*query, "--k", 0], ["--k", "0", "16384"]),
         ("search", [*query, "--ef", 65537], ["--ef", "65537", "65536"]),

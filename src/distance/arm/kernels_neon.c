@@ -44,8 +44,8 @@ static inline float32x4_t l1_float_step(float32x4_t sum, float32x4_t a, float32x
     return vaddq_f32(sum, vabdq_f32(a, b));
 }
 
-INLINE void sum_float(float_step *step, vdb_metric metric, const void *query, const void *rows,
-                      size_t stride_bytes, size_t row_count, const char *ahead, size_t dimension, double *out)
+INLINE void sum_float(float_step *step, vdb_metric metric, const void *query, struct kernel_rows rows,
+                      size_t row_count, const char *ahead, size_t dimension, double *out)
 {
     const size_t block = FLOAT_ACCUMULATORS * FLOAT_LANES;
     float32x4_t sums[ROWS][FLOAT_ACCUMULATORS];
@@ -64,7 +64,7 @@ INLINE void sum_float(float_step *step, vdb_metric metric, const void *query, co
             float32x4_t a = load_f32(at(query, 0, 0, byte), FLOAT_LANES);
             UNROLL for (size_t r = 0; r < row_count; r++)
             {
-                sums[r][j] = step(sums[r][j], a, load_f32(at(rows, stride_bytes, r, byte), FLOAT_LANES));
+                sums[r][j] = step(sums[r][j], a, load_f32(row_at(rows, r, byte), FLOAT_LANES));
                 prefetch(ahead, row_count, r, byte, FLOAT_LANES * sizeof(float));
             }
         }
@@ -73,20 +73,20 @@ INLINE void sum_float(float_step *step, vdb_metric metric, const void *query, co
         float32x4_t a = load_f32(at(query, 0, 0, i * sizeof(float)), dimension - i);
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            float32x4_t b = load_f32(at(rows, stride_bytes, r, i * sizeof(float)), dimension - i);
+            float32x4_t b = load_f32(row_at(rows, r, i * sizeof(float)), dimension - i);
             sums[r][0] = step(sums[r][0], a, b);
         }
     }
     UNROLL for (size_t r = 0; r < row_count; r++)
     {
         float32x4_t sum = vaddq_f32(vaddq_f32(sums[r][0], sums[r][1]), vaddq_f32(sums[r][2], sums[r][3]));
-        out[r] = vdb_kernels_finish_float(VDB_ELEMENT_F32, metric, vaddvq_f32(sum), query,
-                                          at(rows, stride_bytes, r, 0), dimension);
+        out[r] = vdb_kernels_finish_float(VDB_ELEMENT_F32, metric, vaddvq_f32(sum), query, row_at(rows, r, 0),
+                                          dimension);
     }
 }
 
-INLINE void cosine_float(const void *query, const void *rows, size_t stride_bytes, size_t row_count,
-                         const char *ahead, size_t dimension, double *out)
+INLINE void cosine_float(const void *query, struct kernel_rows rows, size_t row_count, const char *ahead,
+                         size_t dimension, double *out)
 {
     const size_t block = COSINE_ACCUMULATORS * FLOAT_LANES;
     float32x4_t aa[COSINE_ACCUMULATORS];
@@ -108,7 +108,7 @@ INLINE void cosine_float(const void *query, const void *rows, size_t stride_byte
             aa[j] = vfmaq_f32(aa[j], a, a);
             UNROLL for (size_t r = 0; r < row_count; r++)
             {
-                float32x4_t b = load_f32(at(rows, stride_bytes, r, byte), dimension - i);
+                float32x4_t b = load_f32(row_at(rows, r, byte), dimension - i);
                 dot[r][j] = vfmaq_f32(dot[r][j], a, b);
                 bb[r][j] = vfmaq_f32(bb[r][j], b, b);
                 prefetch(ahead, row_count, r, byte, FLOAT_LANES * sizeof(float));
@@ -120,7 +120,7 @@ INLINE void cosine_float(const void *query, const void *rows, size_t stride_byte
     {
         out[r] = vdb_kernels_finish_cosine_float(VDB_ELEMENT_F32, vaddvq_f32(vaddq_f32(dot[r][0], dot[r][1])),
                                                  query_square, vaddvq_f32(vaddq_f32(bb[r][0], bb[r][1])), query,
-                                                 at(rows, stride_bytes, r, 0), dimension);
+                                                 row_at(rows, r, 0), dimension);
     }
 }
 
@@ -185,7 +185,7 @@ INLINE int64_t reduce_int(uint32x4_t sum)
 }
 
 /* hamming is the metric of bits: `bytes` of the vector, whatever an element is. */
-INLINE void sum_bytes(int_step *step, vdb_metric metric, const void *query, const void *rows, size_t stride_bytes,
+INLINE void sum_bytes(int_step *step, vdb_metric metric, const void *query, struct kernel_rows rows,
                       size_t row_count, const char *ahead, size_t dimension, double *out)
 {
     const size_t bytes = metric == VDB_METRIC_HAMMING ? (dimension + 7) / 8 : dimension;
@@ -198,7 +198,7 @@ INLINE void sum_bytes(int_step *step, vdb_metric metric, const void *query, cons
         uint8x16_t a = load_bytes(at(query, 0, 0, i), bytes - i);
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            sums[r] = step(sums[r], a, load_bytes(at(rows, stride_bytes, r, i), bytes - i));
+            sums[r] = step(sums[r], a, load_bytes(row_at(rows, r, i), bytes - i));
             prefetch(ahead, row_count, r, i, STEP_BYTES);
         }
     }
@@ -207,13 +207,13 @@ INLINE void sum_bytes(int_step *step, vdb_metric metric, const void *query, cons
         int64_t sum = reduce_int(sums[r]);
         struct vdb_kernels_bits bits = {sum, 0};
         out[r] = metric == VDB_METRIC_HAMMING
-                     ? vdb_kernels_finish_bits(metric, bits, query, at(rows, stride_bytes, r, 0), dimension)
+                     ? vdb_kernels_finish_bits(metric, bits, query, row_at(rows, r, 0), dimension)
                      : vdb_kernels_finish_int(metric, sum);
     }
 }
 
-INLINE void cosine_bytes(int_step *dot_step, const void *query, const void *rows, size_t stride_bytes,
-                         size_t row_count, const char *ahead, size_t dimension, double *out)
+INLINE void cosine_bytes(int_step *dot_step, const void *query, struct kernel_rows rows, size_t row_count,
+                         const char *ahead, size_t dimension, double *out)
 {
     uint32x4_t aa = vdupq_n_u32(0);
     uint32x4_t dot[ROWS];
@@ -227,7 +227,7 @@ INLINE void cosine_bytes(int_step *dot_step, const void *query, const void *rows
         aa = dot_step(aa, a, a);
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            uint8x16_t b = load_bytes(at(rows, stride_bytes, r, i), dimension - i);
+            uint8x16_t b = load_bytes(row_at(rows, r, i), dimension - i);
             dot[r] = dot_step(dot[r], a, b);
             bb[r] = dot_step(bb[r], b, b);
             prefetch(ahead, row_count, r, i, STEP_BYTES);

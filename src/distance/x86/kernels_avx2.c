@@ -89,8 +89,8 @@ static inline __m256 l1_float_step(__m256 sum, __m256 a, __m256 b)
 }
 
 INLINE void sum_float(float_load *load, vdb_element element, float_step *step, vdb_metric metric,
-                      const void *query, const void *rows, size_t stride_bytes, size_t row_count,
-                      const char *ahead, size_t dimension, double *out)
+                      const void *query, struct kernel_rows rows, size_t row_count, const char *ahead,
+                      size_t dimension, double *out)
 {
     const size_t width = element == VDB_ELEMENT_F32 ? sizeof(float) : sizeof(uint16_t);
     const size_t block = F32_ACCUMULATORS * F32_LANES;
@@ -110,7 +110,7 @@ INLINE void sum_float(float_load *load, vdb_element element, float_step *step, v
             __m256 a = load(at(query, 0, 0, byte), F32_LANES);
             UNROLL for (size_t r = 0; r < row_count; r++)
             {
-                sums[r][j] = step(sums[r][j], a, load(at(rows, stride_bytes, r, byte), F32_LANES));
+                sums[r][j] = step(sums[r][j], a, load(row_at(rows, r, byte), F32_LANES));
                 prefetch(ahead, row_count, r, byte, F32_LANES * width);
             }
         }
@@ -119,7 +119,7 @@ INLINE void sum_float(float_load *load, vdb_element element, float_step *step, v
         __m256 a = load(at(query, 0, 0, i * width), dimension - i);
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            __m256 b = load(at(rows, stride_bytes, r, i * width), dimension - i);
+            __m256 b = load(row_at(rows, r, i * width), dimension - i);
             sums[r][0] = step(sums[r][0], a, b);
             prefetch(ahead, row_count, r, i * width, F32_LANES * width);
         }
@@ -127,13 +127,12 @@ INLINE void sum_float(float_load *load, vdb_element element, float_step *step, v
     UNROLL for (size_t r = 0; r < row_count; r++)
     {
         __m256 sum = _mm256_add_ps(sums[r][0], sums[r][1]);
-        out[r] = vdb_kernels_finish_float(element, metric, reduce_f32(sum), query, at(rows, stride_bytes, r, 0),
-                                          dimension);
+        out[r] = vdb_kernels_finish_float(element, metric, reduce_f32(sum), query, row_at(rows, r, 0), dimension);
     }
 }
 
-INLINE void cosine_float(float_load *load, vdb_element element, const void *query, const void *rows,
-                         size_t stride_bytes, size_t row_count, const char *ahead, size_t dimension, double *out)
+INLINE void cosine_float(float_load *load, vdb_element element, const void *query, struct kernel_rows rows,
+                         size_t row_count, const char *ahead, size_t dimension, double *out)
 {
     const size_t width = element == VDB_ELEMENT_F32 ? sizeof(float) : sizeof(uint16_t);
     const size_t block = COSINE_ACCUMULATORS * F32_LANES;
@@ -158,7 +157,7 @@ INLINE void cosine_float(float_load *load, vdb_element element, const void *quer
             aa[j] = _mm256_fmadd_ps(a, a, aa[j]);
             UNROLL for (size_t r = 0; r < row_count; r++)
             {
-                __m256 b = load(at(rows, stride_bytes, r, byte), F32_LANES);
+                __m256 b = load(row_at(rows, r, byte), F32_LANES);
                 dot[r][j] = _mm256_fmadd_ps(a, b, dot[r][j]);
                 bb[r][j] = _mm256_fmadd_ps(b, b, bb[r][j]);
                 prefetch(ahead, row_count, r, byte, F32_LANES * width);
@@ -170,7 +169,7 @@ INLINE void cosine_float(float_load *load, vdb_element element, const void *quer
         aa[0] = _mm256_fmadd_ps(a, a, aa[0]);
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            __m256 b = load(at(rows, stride_bytes, r, i * width), dimension - i);
+            __m256 b = load(row_at(rows, r, i * width), dimension - i);
             dot[r][0] = _mm256_fmadd_ps(a, b, dot[r][0]);
             bb[r][0] = _mm256_fmadd_ps(b, b, bb[r][0]);
             prefetch(ahead, row_count, r, i * width, F32_LANES * width);
@@ -181,7 +180,7 @@ INLINE void cosine_float(float_load *load, vdb_element element, const void *quer
     {
         out[r] = vdb_kernels_finish_cosine_float(element, reduce_f32(_mm256_add_ps(dot[r][0], dot[r][1])),
                                                  query_square, reduce_f32(_mm256_add_ps(bb[r][0], bb[r][1])),
-                                                 query, at(rows, stride_bytes, r, 0), dimension);
+                                                 query, row_at(rows, r, 0), dimension);
     }
 }
 
@@ -252,8 +251,8 @@ static inline __m256i l1_int_step(__m256i sum, __m256i a, __m256i b)
     return _mm256_add_epi32(sum, _mm256_madd_epi16(difference, _mm256_set1_epi16(1)));
 }
 
-INLINE void sum_int(int_widen *widen, int_step *step, vdb_metric metric, const void *query, const void *rows,
-                    size_t stride_bytes, size_t row_count, const char *ahead, size_t dimension, double *out)
+INLINE void sum_int(int_widen *widen, int_step *step, vdb_metric metric, const void *query,
+                    struct kernel_rows rows, size_t row_count, const char *ahead, size_t dimension, double *out)
 {
     __m256i sums[ROWS];
     UNROLL for (size_t r = 0; r < row_count; r++)
@@ -265,7 +264,7 @@ INLINE void sum_int(int_widen *widen, int_step *step, vdb_metric metric, const v
         __m256i a = widen(load_bytes(at(query, 0, 0, i)));
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            sums[r] = step(sums[r], a, widen(load_bytes(at(rows, stride_bytes, r, i))));
+            sums[r] = step(sums[r], a, widen(load_bytes(row_at(rows, r, i))));
             prefetch(ahead, row_count, r, i, INT_ELEMENTS);
         }
     }
@@ -273,7 +272,7 @@ INLINE void sum_int(int_widen *widen, int_step *step, vdb_metric metric, const v
         __m256i a = widen(load_tail(query, dimension));
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            sums[r] = step(sums[r], a, widen(load_tail(at(rows, stride_bytes, r, 0), dimension)));
+            sums[r] = step(sums[r], a, widen(load_tail(row_at(rows, r, 0), dimension)));
         }
     }
     UNROLL for (size_t r = 0; r < row_count; r++)
@@ -282,8 +281,8 @@ INLINE void sum_int(int_widen *widen, int_step *step, vdb_metric metric, const v
     }
 }
 
-INLINE void cosine_int(int_widen *widen, const void *query, const void *rows, size_t stride_bytes,
-                       size_t row_count, const char *ahead, size_t dimension, double *out)
+INLINE void cosine_int(int_widen *widen, const void *query, struct kernel_rows rows, size_t row_count,
+                       const char *ahead, size_t dimension, double *out)
 {
     __m256i aa = _mm256_setzero_si256();
     __m256i dot[ROWS];
@@ -299,7 +298,7 @@ INLINE void cosine_int(int_widen *widen, const void *query, const void *rows, si
         aa = dot_int_step(aa, a, a);
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            __m256i b = widen(load_bytes(at(rows, stride_bytes, r, i)));
+            __m256i b = widen(load_bytes(row_at(rows, r, i)));
             dot[r] = dot_int_step(dot[r], a, b);
             bb[r] = dot_int_step(bb[r], b, b);
             prefetch(ahead, row_count, r, i, INT_ELEMENTS);
@@ -310,7 +309,7 @@ INLINE void cosine_int(int_widen *widen, const void *query, const void *rows, si
         aa = dot_int_step(aa, a, a);
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            __m256i b = widen(load_tail(at(rows, stride_bytes, r, 0), dimension));
+            __m256i b = widen(load_tail(row_at(rows, r, 0), dimension));
             dot[r] = dot_int_step(dot[r], a, b);
             bb[r] = dot_int_step(bb[r], b, b);
         }
@@ -362,8 +361,8 @@ INLINE int64_t reduce_i64(__m256i v)
     return _mm_extract_epi64(pair, 0) + _mm_extract_epi64(pair, 1);
 }
 
-INLINE void sum_bits(vdb_metric metric, const void *query, const void *rows, size_t stride_bytes,
-                     size_t row_count, const char *ahead, size_t dimension, double *out)
+INLINE void sum_bits(vdb_metric metric, const void *query, struct kernel_rows rows, size_t row_count,
+                     const char *ahead, size_t dimension, double *out)
 {
     const size_t bytes = (dimension + 7) / 8;
     __m256i left[ROWS];
@@ -376,7 +375,7 @@ INLINE void sum_bits(vdb_metric metric, const void *query, const void *rows, siz
         __m256i a = load_bits(at(query, 0, 0, i), bytes - i);
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            __m256i b = load_bits(at(rows, stride_bytes, r, i), bytes - i);
+            __m256i b = load_bits(row_at(rows, r, i), bytes - i);
             if (metric == VDB_METRIC_HAMMING) {
                 left[r] = _mm256_add_epi64(left[r], popcount(_mm256_xor_si256(a, b)));
             } else {
@@ -389,7 +388,7 @@ INLINE void sum_bits(vdb_metric metric, const void *query, const void *rows, siz
     UNROLL for (size_t r = 0; r < row_count; r++)
     {
         struct vdb_kernels_bits counts = {reduce_i64(left[r]), reduce_i64(right[r])};
-        out[r] = vdb_kernels_finish_bits(metric, counts, query, at(rows, stride_bytes, r, 0), dimension);
+        out[r] = vdb_kernels_finish_bits(metric, counts, query, row_at(rows, r, 0), dimension);
     }
 }
 

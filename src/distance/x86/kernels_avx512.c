@@ -76,8 +76,8 @@ static inline __m512 l1_float_step(__m512 sum, __m512 a, __m512 b)
 }
 
 INLINE void sum_float(float_load *load, vdb_element element, float_step *step, vdb_metric metric,
-                      const void *query, const void *rows, size_t stride_bytes, size_t row_count,
-                      const char *ahead, size_t dimension, double *out)
+                      const void *query, struct kernel_rows rows, size_t row_count, const char *ahead,
+                      size_t dimension, double *out)
 {
     const size_t width = element == VDB_ELEMENT_F32 ? sizeof(float) : sizeof(uint16_t);
     const size_t block = F32_ACCUMULATORS * F32_LANES;
@@ -97,7 +97,7 @@ INLINE void sum_float(float_load *load, vdb_element element, float_step *step, v
             __m512 a = load(at(query, 0, 0, byte), F32_LANES);
             UNROLL for (size_t r = 0; r < row_count; r++)
             {
-                sums[r][j] = step(sums[r][j], a, load(at(rows, stride_bytes, r, byte), F32_LANES));
+                sums[r][j] = step(sums[r][j], a, load(row_at(rows, r, byte), F32_LANES));
                 prefetch(ahead, row_count, r, byte, F32_LANES * width);
             }
         }
@@ -106,7 +106,7 @@ INLINE void sum_float(float_load *load, vdb_element element, float_step *step, v
         __m512 a = load(at(query, 0, 0, i * width), dimension - i);
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            __m512 b = load(at(rows, stride_bytes, r, i * width), dimension - i);
+            __m512 b = load(row_at(rows, r, i * width), dimension - i);
             sums[r][0] = step(sums[r][0], a, b);
             prefetch(ahead, row_count, r, i * width, F32_LANES * width);
         }
@@ -114,13 +114,12 @@ INLINE void sum_float(float_load *load, vdb_element element, float_step *step, v
     UNROLL for (size_t r = 0; r < row_count; r++)
     {
         __m512 sum = _mm512_add_ps(_mm512_add_ps(sums[r][0], sums[r][1]), _mm512_add_ps(sums[r][2], sums[r][3]));
-        out[r] = vdb_kernels_finish_float(element, metric, reduce_f32(sum), query, at(rows, stride_bytes, r, 0),
-                                          dimension);
+        out[r] = vdb_kernels_finish_float(element, metric, reduce_f32(sum), query, row_at(rows, r, 0), dimension);
     }
 }
 
-INLINE void cosine_float(float_load *load, vdb_element element, const void *query, const void *rows,
-                         size_t stride_bytes, size_t row_count, const char *ahead, size_t dimension, double *out)
+INLINE void cosine_float(float_load *load, vdb_element element, const void *query, struct kernel_rows rows,
+                         size_t row_count, const char *ahead, size_t dimension, double *out)
 {
     const size_t width = element == VDB_ELEMENT_F32 ? sizeof(float) : sizeof(uint16_t);
     const size_t block = COSINE_ACCUMULATORS * F32_LANES;
@@ -145,7 +144,7 @@ INLINE void cosine_float(float_load *load, vdb_element element, const void *quer
             aa[j] = _mm512_fmadd_ps(a, a, aa[j]);
             UNROLL for (size_t r = 0; r < row_count; r++)
             {
-                __m512 b = load(at(rows, stride_bytes, r, byte), F32_LANES);
+                __m512 b = load(row_at(rows, r, byte), F32_LANES);
                 dot[r][j] = _mm512_fmadd_ps(a, b, dot[r][j]);
                 bb[r][j] = _mm512_fmadd_ps(b, b, bb[r][j]);
                 prefetch(ahead, row_count, r, byte, F32_LANES * width);
@@ -157,7 +156,7 @@ INLINE void cosine_float(float_load *load, vdb_element element, const void *quer
         aa[0] = _mm512_fmadd_ps(a, a, aa[0]);
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            __m512 b = load(at(rows, stride_bytes, r, i * width), dimension - i);
+            __m512 b = load(row_at(rows, r, i * width), dimension - i);
             dot[r][0] = _mm512_fmadd_ps(a, b, dot[r][0]);
             bb[r][0] = _mm512_fmadd_ps(b, b, bb[r][0]);
             prefetch(ahead, row_count, r, i * width, F32_LANES * width);
@@ -168,7 +167,7 @@ INLINE void cosine_float(float_load *load, vdb_element element, const void *quer
     {
         out[r] = vdb_kernels_finish_cosine_float(element, reduce_f32(_mm512_add_ps(dot[r][0], dot[r][1])),
                                                  query_square, reduce_f32(_mm512_add_ps(bb[r][0], bb[r][1])),
-                                                 query, at(rows, stride_bytes, r, 0), dimension);
+                                                 query, row_at(rows, r, 0), dimension);
     }
 }
 
@@ -219,8 +218,8 @@ static inline __m512i l1_int_step(__m512i sum, __m512i a, __m512i b)
     return _mm512_add_epi32(sum, _mm512_madd_epi16(difference, _mm512_set1_epi16(1)));
 }
 
-INLINE void sum_int(int_widen *widen, int_step *step, vdb_metric metric, const void *query, const void *rows,
-                    size_t stride_bytes, size_t row_count, const char *ahead, size_t dimension, double *out)
+INLINE void sum_int(int_widen *widen, int_step *step, vdb_metric metric, const void *query,
+                    struct kernel_rows rows, size_t row_count, const char *ahead, size_t dimension, double *out)
 {
     __m512i sums[ROWS];
     UNROLL for (size_t r = 0; r < row_count; r++)
@@ -232,7 +231,7 @@ INLINE void sum_int(int_widen *widen, int_step *step, vdb_metric metric, const v
         __m512i a = widen(load_bytes(at(query, 0, 0, i), INT_ELEMENTS));
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            sums[r] = step(sums[r], a, widen(load_bytes(at(rows, stride_bytes, r, i), INT_ELEMENTS)));
+            sums[r] = step(sums[r], a, widen(load_bytes(row_at(rows, r, i), INT_ELEMENTS)));
             prefetch(ahead, row_count, r, i, INT_ELEMENTS);
         }
     }
@@ -240,7 +239,7 @@ INLINE void sum_int(int_widen *widen, int_step *step, vdb_metric metric, const v
         __m512i a = widen(load_bytes(at(query, 0, 0, i), dimension - i));
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            sums[r] = step(sums[r], a, widen(load_bytes(at(rows, stride_bytes, r, i), dimension - i)));
+            sums[r] = step(sums[r], a, widen(load_bytes(row_at(rows, r, i), dimension - i)));
         }
     }
     UNROLL for (size_t r = 0; r < row_count; r++)
@@ -249,8 +248,8 @@ INLINE void sum_int(int_widen *widen, int_step *step, vdb_metric metric, const v
     }
 }
 
-INLINE void cosine_int(int_widen *widen, const void *query, const void *rows, size_t stride_bytes,
-                       size_t row_count, const char *ahead, size_t dimension, double *out)
+INLINE void cosine_int(int_widen *widen, const void *query, struct kernel_rows rows, size_t row_count,
+                       const char *ahead, size_t dimension, double *out)
 {
     __m512i aa = _mm512_setzero_si512();
     __m512i dot[ROWS];
@@ -266,7 +265,7 @@ INLINE void cosine_int(int_widen *widen, const void *query, const void *rows, si
         aa = dot_int_step(aa, a, a);
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            __m512i b = widen(load_bytes(at(rows, stride_bytes, r, i), INT_ELEMENTS));
+            __m512i b = widen(load_bytes(row_at(rows, r, i), INT_ELEMENTS));
             dot[r] = dot_int_step(dot[r], a, b);
             bb[r] = dot_int_step(bb[r], b, b);
             prefetch(ahead, row_count, r, i, INT_ELEMENTS);
@@ -277,7 +276,7 @@ INLINE void cosine_int(int_widen *widen, const void *query, const void *rows, si
         aa = dot_int_step(aa, a, a);
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            __m512i b = widen(load_bytes(at(rows, stride_bytes, r, i), dimension - i));
+            __m512i b = widen(load_bytes(row_at(rows, r, i), dimension - i));
             dot[r] = dot_int_step(dot[r], a, b);
             bb[r] = dot_int_step(bb[r], b, b);
         }

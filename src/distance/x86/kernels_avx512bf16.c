@@ -52,8 +52,8 @@ INLINE float reduce_sums(const __m512 *sums, size_t accumulators)
 }
 
 /* Both metrics: cosine also needs the squared norms. */
-INLINE void sum_bf16(vdb_metric metric, size_t accumulators, const void *query, const void *rows,
-                     size_t stride_bytes, size_t row_count, const char *ahead, size_t dimension, double *out)
+INLINE void sum_bf16(vdb_metric metric, size_t accumulators, const void *query, struct kernel_rows rows,
+                     size_t row_count, const char *ahead, size_t dimension, double *out)
 {
     const bool cosine = metric == VDB_METRIC_COSINE;
     const size_t block = accumulators * STEP_ELEMENTS;
@@ -77,7 +77,7 @@ INLINE void sum_bf16(vdb_metric metric, size_t accumulators, const void *query, 
             aa[j] = cosine ? _mm512_dpbf16_ps(aa[j], a, a) : aa[j];
             UNROLL for (size_t r = 0; r < row_count; r++)
             {
-                __m512bh b = load_pairs(at(rows, stride_bytes, r, byte), STEP_ELEMENTS);
+                __m512bh b = load_pairs(row_at(rows, r, byte), STEP_ELEMENTS);
                 dot[r][j] = _mm512_dpbf16_ps(dot[r][j], a, b);
                 bb[r][j] = cosine ? _mm512_dpbf16_ps(bb[r][j], b, b) : bb[r][j];
                 prefetch(ahead, row_count, r, byte, STEP_BYTES);
@@ -89,7 +89,7 @@ INLINE void sum_bf16(vdb_metric metric, size_t accumulators, const void *query, 
         aa[0] = cosine ? _mm512_dpbf16_ps(aa[0], a, a) : aa[0];
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            __m512bh b = load_pairs(at(rows, stride_bytes, r, i * 2), dimension - i);
+            __m512bh b = load_pairs(row_at(rows, r, i * 2), dimension - i);
             dot[r][0] = _mm512_dpbf16_ps(dot[r][0], a, b);
             bb[r][0] = cosine ? _mm512_dpbf16_ps(bb[r][0], b, b) : bb[r][0];
         }
@@ -97,7 +97,7 @@ INLINE void sum_bf16(vdb_metric metric, size_t accumulators, const void *query, 
     float query_square = cosine ? reduce_sums(aa, accumulators) : 0;
     UNROLL for (size_t r = 0; r < row_count; r++)
     {
-        const char *row = at(rows, stride_bytes, r, 0);
+        const char *row = row_at(rows, r, 0);
         float product = reduce_sums(dot[r], accumulators);
         if (!cosine) {
             out[r] = vdb_kernels_finish_float(VDB_ELEMENT_BF16, metric, product, query, row, dimension);

@@ -79,8 +79,8 @@ INLINE struct sums add_row(vdb_element element, vdb_metric metric, struct sums s
     return metric == VDB_METRIC_DOT ? sums : add_square(element, sums, b);
 }
 
-INLINE void sum_bytes(vdb_element element, vdb_metric metric, const void *query, const void *rows,
-                      size_t stride_bytes, size_t row_count, const char *ahead, size_t dimension, double *out)
+INLINE void sum_bytes(vdb_element element, vdb_metric metric, const void *query, struct kernel_rows rows,
+                      size_t row_count, const char *ahead, size_t dimension, double *out)
 {
     const struct sums zero = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
     const int64_t shift = element == VDB_ELEMENT_U8 ? 128 : -128;
@@ -96,8 +96,7 @@ INLINE void sum_bytes(vdb_element element, vdb_metric metric, const void *query,
         self = add_square(element, self, a);
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            sums[r] = add_row(element, metric, sums[r], a,
-                              load_bytes(element, at(rows, stride_bytes, r, i), STEP_BYTES));
+            sums[r] = add_row(element, metric, sums[r], a, load_bytes(element, row_at(rows, r, i), STEP_BYTES));
             prefetch(ahead, row_count, r, i, STEP_BYTES);
         }
     }
@@ -107,7 +106,7 @@ INLINE void sum_bytes(vdb_element element, vdb_metric metric, const void *query,
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
             sums[r] = add_row(element, metric, sums[r], a,
-                              load_bytes(element, at(rows, stride_bytes, r, i), dimension - i));
+                              load_bytes(element, row_at(rows, r, i), dimension - i));
         }
     }
     const int64_t query_shift = shift * reduce_int(self.sum);

@@ -18,8 +18,8 @@ INLINE __m512i load_bits(const char *p, size_t left)
     return left >= STEP_BYTES ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi8((UINT64_C(1) << left) - 1, p);
 }
 
-INLINE void sum_bits(vdb_metric metric, const void *query, const void *rows, size_t stride_bytes,
-                     size_t row_count, const char *ahead, size_t dimension, double *out)
+INLINE void sum_bits(vdb_metric metric, const void *query, struct kernel_rows rows, size_t row_count,
+                     const char *ahead, size_t dimension, double *out)
 {
     const size_t bytes = (dimension + 7) / 8;
     __m512i left[ROWS];
@@ -32,7 +32,7 @@ INLINE void sum_bits(vdb_metric metric, const void *query, const void *rows, siz
         __m512i a = load_bits(at(query, 0, 0, i), bytes - i);
         UNROLL for (size_t r = 0; r < row_count; r++)
         {
-            __m512i b = load_bits(at(rows, stride_bytes, r, i), bytes - i);
+            __m512i b = load_bits(row_at(rows, r, i), bytes - i);
             if (metric == VDB_METRIC_HAMMING) {
                 left[r] = _mm512_add_epi64(left[r], _mm512_popcnt_epi64(_mm512_xor_si512(a, b)));
             } else {
@@ -48,7 +48,7 @@ INLINE void sum_bits(vdb_metric metric, const void *query, const void *rows, siz
         if (metric == VDB_METRIC_JACCARD) {
             counts.right = _mm512_reduce_add_epi64(right[r]);
         }
-        out[r] = vdb_kernels_finish_bits(metric, counts, query, at(rows, stride_bytes, r, 0), dimension);
+        out[r] = vdb_kernels_finish_bits(metric, counts, query, row_at(rows, r, 0), dimension);
     }
 }
 

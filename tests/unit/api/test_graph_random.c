@@ -375,6 +375,7 @@ static void run_set_index(struct world *world, struct collection *collection)
     if (strcmp(type, "hnsw") == 0 && chance(world, 300)) {
         config.m = 12 + (uint32_t)vdb_rng_below(&world->rng, 20);
     }
+    config.compact = strcmp(type, "qgraph") == 0 && chance(world, 400);
     assert_vecdb_ok(vecdb_set_index(world->db, collection->kind->name, &config, &err), &err);
     collection->flat = strcmp(type, "flat") == 0;
     world->reconfigured++;
@@ -503,7 +504,7 @@ static void test_against_the_oracle(void **state)
             collection->kind->name, collection->now.live, WINDOW, collection->by_default.least,
             collection->by_default.windows, collection->filtered.least, collection->filtered.windows,
             share * 100);
-        assert_true(share > 0.3);
+        assert_true(share > 0.3 || ops < OPS); /* so few points as in a shorter run have no graphs */
         free(collection->now.vectors);
         free(collection->then.vectors);
     }

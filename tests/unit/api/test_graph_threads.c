@@ -245,7 +245,8 @@ static void *run_maintainer(void *ctx)
     vecdb_error err;
     for (unsigned round = 0; atomic_load(&team->writers) > 0 && !atomic_load(&team->failed); round++) {
         const char *type = team->kind->metric == VECDB_L1 || round % 3 == 0 ? "hnsw" : "qgraph";
-        const vecdb_index_config config = {.type = type, .scan_below = SCAN_BELOW};
+        const vecdb_index_config config = {
+            .type = type, .scan_below = SCAN_BELOW, .compact = strcmp(type, "qgraph") == 0 && round % 2 == 1};
         if (round % 4 == 3) { /* segments of more rows than are scanned */
             (void)team_ok(team, vecdb_checkpoint(team->db, name, &err), "checkpoint", &err);
         }

@@ -93,6 +93,18 @@ static void fill(struct fixture *f, const char *name)
     assert_vecdb_ok(vecdb_checkpoint(f->db, name, &f->err), &f->err);
 }
 
+/* One batch, which stays in memory. */
+static void put_more(struct fixture *f, const char *name, uint64_t from, uint64_t count)
+{
+    static float vectors[BATCH][DIMENSION];
+    static vecdb_point points[BATCH];
+    for (uint64_t i = 0; i < count; i++) {
+        make_vector(from + i, vectors[i]);
+        points[i] = (vecdb_point){vecdb_id_number(from + i), vectors[i], DIMENSION, NULL, 0};
+    }
+    assert_vecdb_ok(vecdb_upsert(f->db, name, points, count, NULL, &f->err), &f->err);
+}
+
 static void create(struct fixture *f, const char *name, const vecdb_index_config *index)
 {
     const vecdb_collection_config config = {.name = name, .dimension = DIMENSION, .index_config = index};
@@ -288,15 +300,19 @@ static void test_builds_and_searches(void **state)
     assert_true(info.index_builds == 0 && info.index_loads == 1 && info.index_rows == POINTS);
     assert_string_equal(search(f, "docs", 5, (vecdb_search_request){0}).plan, "qgraph");
 
-    /* The longest plan there is fits: rows in a segment's graph, and new ones. */
-    float vector[DIMENSION];
-    make_vector(POINTS, vector);
-    const vecdb_point point = {vecdb_id_number(POINTS), vector, DIMENSION, NULL, 0};
-    assert_vecdb_ok(vecdb_upsert(f->db, "docs", &point, 1, NULL, &f->err), &f->err);
+    /* The longest plan there is fits: rows in a segment's graph, in memory's, and new ones. */
+    put_more(f, "docs", POINTS, 1);
     explain = search(f, "docs", POINTS, (vecdb_search_request){0});
-    assert_non_null(strstr(explain.plan, "flat scan"));
-    assert_non_null(strstr(explain.plan, "qgraph"));
+    assert_string_equal(explain.plan, "qgraph + flat scan");
     assert_true(explain.rows == POINTS + 1 && explain.rows_indexed == POINTS);
+    put_more(f, "docs", POINTS + 1, 200);
+    assert_vecdb_ok(vecdb_build_index(f->db, "docs", NULL, &f->err), &f->err);
+    assert_string_equal(search(f, "docs", POINTS, (vecdb_search_request){0}).plan, "qgraph + hnsw");
+    put_more(f, "docs", POINTS + 201, 100); /* more than their writer inserts */
+    static const char filter[] = "{\"not\":{\"field\":\"none\",\"op\":\"exists\"}}";
+    explain = search(f, "docs", POINTS, (vecdb_search_request){.filter = filter, .filter_bytes = strlen(filter)});
+    assert_string_equal(explain.plan, "qgraph + hnsw + flat scan, filtered");
+    assert_true(explain.rows == POINTS + 301 && explain.rows_indexed == POINTS + 201);
 }
 
 static void test_bad_searches(void **state)

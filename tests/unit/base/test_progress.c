@@ -1,9 +1,10 @@
 /* test_progress.c: no byte when stderr is no terminal; on a pseudo-terminal a bar that is redrawn at most ten
- * times a second, shows the end, and is cleared. */
+ * times a second, is no wider than it, shows the end, and is cleared. */
 #include "support.h"
 
 #include "capture.h"
 
+#include <sys/ioctl.h>
 #include <time.h>
 
 #include "base/progress.h"
@@ -85,6 +86,30 @@ static void test_odd_totals(void **state)
     }
 }
 
+/* A line longer than the terminal would be drawn below itself each time: its end is left out, the note first. */
+static void test_no_wider_than_the_terminal(void **state)
+{
+    (void)state;
+    static const unsigned short widths[] = {1, 20, 60, 80, 200};
+    for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++) {
+        struct vdb_progress progress;
+        struct capture capture;
+        const struct winsize size = {.ws_row = 10, .ws_col = widths[i]};
+        capture_begin(&capture, true);
+        assert_int_equal(ioctl(STDERR_FILENO, TIOCSWINSZ, &size), 0);
+        vdb_progress_begin(&progress, "recover", "rows", 1000);
+        progress.note = "and layers 108,000 / 13,417 / 1,633";
+        vdb_progress_update(&progress, 1000);
+        capture_end(&capture);
+        assert_memory_equal(capture.text, "\r\033[K", 4);
+        const size_t drawn = strlen(capture.text + 4);
+        const bool whole = strstr(capture.text, "eta 0:00  and layers 108,000 / 13,417 / 1,633") != NULL;
+        free(capture.text);
+        assert_int_equal(whole, widths[i] == 200);
+        assert_true(whole || drawn + 1 == widths[i]);
+    }
+}
+
 static size_t draws_in(const char *text)
 {
     size_t draws = 0;
@@ -158,6 +183,7 @@ int main(void)
         cmocka_unit_test(test_silent_without_a_terminal),
         cmocka_unit_test(test_bar_on_a_terminal),
         cmocka_unit_test(test_odd_totals),
+        cmocka_unit_test(test_no_wider_than_the_terminal),
         cmocka_unit_test(test_redraw_rate_and_end),
         cmocka_unit_test(test_end_without_update),
         cmocka_unit_test(test_clock_goes_forward),

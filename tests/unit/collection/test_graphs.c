@@ -460,6 +460,105 @@ static void test_merges_and_snapshots(void **state)
     close_world(&w);
 }
 
+/* Compact graphs answer as well in less memory, for every metric and element; they are found again, and neighbours pass from
+ * plain to compact and back. */
+static void test_compact(void **state)
+{
+    static const struct {
+        vdb_metric metric;
+        vdb_element element;
+    } cases[] = {{VDB_METRIC_L2, VDB_ELEMENT_U8},
+                 {VDB_METRIC_L2, VDB_ELEMENT_F32},
+                 {VDB_METRIC_COSINE, VDB_ELEMENT_F16},
+                 {VDB_METRIC_DOT, VDB_ELEMENT_I8}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct world w;
+        struct vdb_explain explain;
+        struct vdb_err err = {0};
+        struct vdb_compact_result merged;
+        struct vdb_verify_result verified;
+        const struct vdb_compact_options all = {.full = true};
+        struct vdb_index_config config = config_of("qgraph");
+        open_world(&w, cases[i].metric, cases[i].element, "qgraph", false);
+        put(&w, 0, ROWS / 2, BATCH);
+        checkpoint(&w);
+        put(&w, ROWS / 2, ROWS, BATCH);
+        checkpoint(&w);
+        build(&w);
+        const uint64_t plain = status_of(&w).memory_bytes;
+        for (unsigned id = 0; id < ROWS; id += 7) {
+            delete_point(&w, id);
+        }
+        checkpoint(&w);
+        assert_ok(vdb_collection_compact(w.collection, &all, &merged, &err), &err);
+        config.compact = 1;
+        assert_ok(vdb_collection_set_index(w.collection, &config, &err), &err);
+        build(&w);
+        assert_true(status_of(&w).memory_bytes < plain / 2);
+        assert_true(status_of(&w).file_bytes < plain / 2);
+        assert_true(recall_of(&w, &by_default, QUERIES, 0, &explain) >= 0.95);
+        assert_string_equal(explain.plan, "qgraph");
+        assert_int_equal(explain.rows_indexed, ROWS - (ROWS + 6) / 7);
+        assert_ok(vdb_collection_verify(w.collection, &verified, &err), &err);
+        reopen_world(&w);
+        build(&w);
+        assert_true(status_of(&w).loads == 1 && status_of(&w).builds == 0);
+        assert_int_equal(status_of(&w).config.compact, 1);
+        assert_true(recall_of(&w, &by_default, QUERIES, 0.25f, &explain) >= 0.9);
+        /* A merge begins from compact inputs, into a plain one. */
+        put(&w, ROWS, ROWS + 500, BATCH);
+        checkpoint(&w);
+        build(&w);
+        config.compact = 0;
+        assert_ok(vdb_collection_set_index(w.collection, &config, &err), &err);
+        assert_ok(vdb_collection_compact(w.collection, &all, &merged, &err), &err);
+        assert_int_equal(merged.merged, 2);
+        build(&w);
+        assert_int_equal(status_of(&w).rows_waiting, 0);
+        assert_true(recall_of(&w, &by_default, QUERIES, 0, &explain) >= 0.95);
+        close_world(&w);
+    }
+}
+
+/* A segment of which no row is left, not compacted yet: its graph is empty, and what comes later is found. */
+static void test_nothing_is_left(void **state)
+{
+    static const struct {
+        const char *type;
+        uint32_t compact;
+    } cases[] = {{"hnsw", 0}, {"qgraph", 0}, {"qgraph", 1}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct world w;
+        struct vdb_explain explain;
+        struct vdb_err err = {0};
+        struct vdb_verify_result verified;
+        struct vdb_index_config config = config_of(cases[i].type);
+        config.compact = cases[i].compact;
+        open_world(&w, VDB_METRIC_L2, VDB_ELEMENT_F32, "flat", false);
+        put(&w, 0, 400, BATCH);
+        checkpoint(&w);
+        for (unsigned id = 0; id < 400; id++) {
+            delete_point(&w, id);
+        }
+        checkpoint(&w);
+        assert_ok(vdb_collection_set_index(w.collection, &config, &err), &err);
+        build(&w);
+        assert_true(status_of(&w).builds == 1 && status_of(&w).build_failures == 0);
+        assert_true(recall_of(&w, &by_default, 3, 0, &explain) == 1);
+        put(&w, 1000, 1020, BATCH);
+        assert_true(recall_of(&w, &by_default, 3, 0, &explain) == 1);
+        assert_int_equal(explain.rows_allowed, 20);
+        reopen_world(&w);
+        build(&w);
+        assert_true(status_of(&w).loads == 1 && status_of(&w).builds == 0);
+        assert_true(recall_of(&w, &by_default, 3, 0, &explain) == 1);
+        assert_ok(vdb_collection_verify(w.collection, &verified, &err), &err);
+        close_world(&w);
+    }
+}
+
 static bool stop_at_once(void *ctx, uint64_t done, uint64_t total)
 {
     (void)done;
@@ -563,6 +662,8 @@ int main(void)
         cmocka_unit_test(test_a_file_that_cannot_be_written),
         cmocka_unit_test(test_settings_change_online),
         cmocka_unit_test(test_merges_and_snapshots),
+        cmocka_unit_test(test_compact),
+        cmocka_unit_test(test_nothing_is_left),
         cmocka_unit_test(test_builds_are_cancelled),
         cmocka_unit_test(test_bad_searches),
         cmocka_unit_test(test_ties),

@@ -119,9 +119,15 @@ static void test_limits(void **state)
            "index_config.code_bits: 100; allowed are multiples of 64");
     refuse("qgraph", WITH(code_bits, 1088), VDB_INVALID, "index_config.code_bits: 1088; allowed are 64..1024");
     accept("qgraph", WITH(code_bits, 1024));
+    accept("qgraph", WITH(compact, 1));
+    refuse("qgraph", WITH(compact, 2), VDB_INVALID, "index_config.compact: 2; allowed are 0..1");
+    refuse("qgraph", (&(struct vdb_index_config){.compact = 1, .code_bits = 64}), VDB_INVALID,
+           "index_config.code_bits: 64; a compact graph has no codes");
     refuse("flat", WITH(m, 16), VDB_INVALID, "index_config.m: 16; type flat has none");
     refuse("flat", WITH(ef_construction, 16), VDB_INVALID,
            "index_config.ef_construction: 16; type flat has none");
+    refuse("flat", WITH(code_bits, 64), VDB_INVALID, "index_config.code_bits: 64; type flat has none");
+    refuse("flat", WITH(compact, 1), VDB_INVALID, "index_config.compact: 1; type flat has none");
     accept("flat", WITH(scan_below, 7));
     refuse("qgraph", WITH(ef_search, 65537), VDB_INVALID, "index_config.ef_search: 65537; allowed are 1..65536");
     refuse("qgraph", WITH(scan_below, 1073741825), VDB_INVALID, "index_config.scan_below: 1073741825");

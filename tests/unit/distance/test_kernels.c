@@ -1,6 +1,6 @@
 /* test_kernels.c: every kernel of every level this machine has, in dav1d's manner: each element, metric,
- * dimension, position in memory and fill against a reference in double; one-to-many and gather against one-to-one
- * to the last bit.
+ * dimension, position in memory and fill against a reference in double; few, one-to-many and gather against
+ * one-to-one to the last bit.
  *
  * Vectors lie directly before or after a page that may not be read, so a kernel that reads past one crashes.
  * The bound for floats is the one that src/distance/README.md derives; the constants below are the files' shapes.
@@ -518,9 +518,10 @@ static void test_one_to_one_stays_within_the_bound(void **state)
     }
 }
 
-/* One row count and stride: `many` and `gather` give what `one` gives, in exactly `count` places of out. */
+/* One row count and stride: `many`, `gather` and `few` give what `one` gives, in exactly their places of out. */
 static void check_many(struct fixture *fixture, struct setting at, const char *query, size_t stride, size_t count)
 {
+    static const char *const forms[] = {"many is not one", "gather is not one", "few is not one"};
     const double poison = -123456789.0;
     const struct vdb_kernels *table = at.table;
     size_t bytes = vdb_vector_bytes(at.element, at.dimension);
@@ -528,29 +529,32 @@ static void check_many(struct fixture *fixture, struct setting at, const char *q
     double out[ROWS_MAX + 2];
     uint32_t slots[ROWS_MAX];
     double wants[ROWS_MAX];
+    const void *few[ROWS_MAX];
     for (size_t i = 0; i < count; i++) {
         slots[i] = (uint32_t)vdb_rng_below(&fixture->rng, count); /* any order, some twice */
+        few[i] = rows + slots[i] * stride;
         wants[i] = table->one[at.element][at.metric](query, rows + i * stride, at.dimension);
     }
-    for (unsigned gather = 0; gather < 2; gather++) {
+    for (unsigned form = 0; form < (count < VDB_KERNELS_FEW ? 2 : 3); form++) {
+        const size_t written = form == 2 ? VDB_KERNELS_FEW : count;
         for (size_t i = 0; i < ROWS_MAX + 2; i++) {
             out[i] = poison;
         }
-        if (gather) {
+        if (form == 0) {
+            table->many[at.element][at.metric](query, rows, stride, count, at.dimension, out + 1);
+        } else if (form == 1) {
             table->gather[at.element][at.metric](query, rows, stride, slots, count, at.dimension, out + 1);
         } else {
-            table->many[at.element][at.metric](query, rows, stride, count, at.dimension, out + 1);
+            table->few[at.element][at.metric](query, few, at.dimension, out + 1);
         }
-        for (size_t i = 0; i < count; i++) {
-            double want = wants[gather ? slots[i] : i];
-            if (memcmp(&out[i + 1], &want, sizeof want) != 0) {
-                fail_setting(&at,
-                             gather ? "gather differs from one-to-one" : "one-to-many differs from one-to-one",
-                             out[i + 1], want, 0);
+        for (size_t i = 0; i < written; i++) {
+            const double *want = &wants[form == 0 ? i : slots[i]];
+            if (memcmp(&out[i + 1], want, sizeof *want) != 0) {
+                fail_setting(&at, forms[form], out[i + 1], *want, 0);
             }
         }
-        if (out[0] != poison || out[count + 1] != poison) {
-            fail_setting(&at, "wrote outside out", out[count + 1], poison, 0);
+        if (out[0] != poison || out[written + 1] != poison) {
+            fail_setting(&at, "wrote outside out", out[written + 1], poison, 0);
         }
     }
 }
@@ -587,7 +591,7 @@ static void check_many_dimension(struct fixture *fixture, vdb_element element, s
     }
 }
 
-static void test_many_and_gather_equal_one_to_one(void **state)
+static void test_few_many_and_gather_equal_one_to_one(void **state)
 {
     struct fixture *fixture = *state;
     for (unsigned element = 0; element < VDB_ELEMENT_COUNT; element++) {
@@ -771,6 +775,7 @@ static void test_tables_are_full(void **state)
             unsigned metric = pair % VDB_METRIC_COUNT;
             bool fits = vdb_metric_fits((vdb_element)element, (vdb_metric)metric);
             assert_int_equal(table.one[element][metric] != NULL, fits);
+            assert_int_equal(table.few[element][metric] != NULL, fits);
             assert_int_equal(table.many[element][metric] != NULL, fits);
             assert_int_equal(table.gather[element][metric] != NULL, fits);
             if (fits) {
@@ -788,7 +793,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tables_are_full),
         cmocka_unit_test(test_one_to_one_stays_within_the_bound),
-        cmocka_unit_test(test_many_and_gather_equal_one_to_one),
+        cmocka_unit_test(test_few_many_and_gather_equal_one_to_one),
         cmocka_unit_test(test_integers_are_exact_at_the_largest_dimension),
         cmocka_unit_test(test_floats_stay_within_the_bound_at_the_largest_dimension),
         cmocka_unit_test(test_values_that_are_not_finite),

@@ -398,6 +398,57 @@ static void test_inner_product_of_wild_norms(void **state)
     data_fini(&data);
 }
 
+/* Squares of elements around 1e25 are past the range of floats, in which the graph is walked. */
+static void test_distances_past_the_range_of_floats(void **state)
+{
+    (void)state;
+    static const vdb_metric metrics[] = {VDB_METRIC_L2, VDB_METRIC_COSINE, VDB_METRIC_DOT, VDB_METRIC_L1};
+    for (size_t m = 0; m < sizeof metrics / sizeof metrics[0]; m++) {
+        enum { ROWS = 1500, DIMENSION = 12, QUERIES = 60 };
+        struct data data;
+        data_init(&data, ROWS, DIMENSION, VDB_ELEMENT_F32, metrics[m], 61);
+        float *values = (float *)(void *)data.memory;
+        for (size_t i = 0; i < ROWS * DIMENSION; i++) {
+            values[i] *= 1e25f;
+        }
+        struct vdb_hnsw *hnsw = build_with(&data, NULL, 1);
+        size_t hits = 0;
+        for (size_t q = 0; q < QUERIES; q++) {
+            struct vdb_candidate answer[K];
+            float vector[DIMENSION];
+            size_t wanted;
+            for (size_t i = 0; i < DIMENSION; i++) {
+                vector[i] = values[q * DIMENSION + i] * 1.02f;
+            }
+            const struct vdb_query query = {.vector = vector, .ef = 64};
+            const double limit = exact_limit(hnsw, &data.rows, &query, K, &wanted);
+            const size_t count = search_graph(hnsw, &data.rows, &query, VDB_HNSW_ALWAYS_WALK, K, answer);
+            assert_int_equal(count, wanted);
+            for (size_t i = 0; i < count; i++) {
+                assert_true(isfinite(answer[i].distance));
+                hits += answer[i].distance <= limit;
+            }
+        }
+        if (hits < QUERIES * K * 95 / 100) {
+            fail_msg("%s: %zu of %d", vdb_metric_name(metrics[m]), hits, QUERIES * K);
+        }
+        struct vdb_hnsw_trace trace;
+        struct vdb_candidate answer[K];
+        struct vdb_topk topk;
+        struct vdb_err err = {0};
+        const struct vdb_query query = {.vector = values, .ef = 64};
+        vdb_topk_init(&topk, answer, K);
+        assert_ok(vdb_hnsw_search(hnsw, &data.rows, &query, VDB_HNSW_ALWAYS_WALK, &topk, &trace, &err), &err);
+        vdb_distance_fn *one = vdb_kernels_get()->one[VDB_ELEMENT_F32][metrics[m]];
+        for (size_t i = 0; i < trace.step_count; i++) { /* what a trace says is no root */
+            const double distance = one(values, vdb_rows_at(&data.rows, trace.steps[i].row), DIMENSION);
+            assert_true(fabs(trace.steps[i].distance - distance) <= fabs(distance) * 1e-5 + 1e-6);
+        }
+        vdb_hnsw_destroy(hnsw);
+        data_fini(&data);
+    }
+}
+
 static void test_rows_that_are_no_numbers(void **state)
 {
     (void)state;
@@ -624,6 +675,7 @@ int main(void)
         cmocka_unit_test(test_all_equal),
         cmocka_unit_test(test_one_dimension),
         cmocka_unit_test(test_inner_product_of_wild_norms),
+        cmocka_unit_test(test_distances_past_the_range_of_floats),
         cmocka_unit_test(test_rows_that_are_no_numbers),
         cmocka_unit_test(test_few_rows),
         cmocka_unit_test(test_trace_and_stats),

@@ -197,14 +197,18 @@ static void test_what_cannot_be_kept_so(void **state)
     struct vdb_hnsw_params params = vdb_hnsw_params_default();
     data_init(&data, 10, 4, VDB_ELEMENT_F32, VDB_METRIC_L2, 62);
     params.inside_as = VDB_ELEMENT_F16; /* not inside at all */
-    assert_fails(vdb_hnsw_create(&params, &data.rows, 0, &hnsw, &err), VDB_INVALID, &err, "inside_as: element 3");
+    assert_fails(vdb_hnsw_create(&params, &data.rows, 0, &hnsw, &err), VDB_INVALID, &err, "inside_as: f16: only");
+    assert_non_null(strstr(err.text, "these are of f32, not kept inside"));
     params.vectors_inside = true;
     params.inside_as = VDB_ELEMENT_I8; /* U8 stands for codes of both kinds */
-    assert_fails(vdb_hnsw_create(&params, &data.rows, 0, &hnsw, &err), VDB_INVALID, &err, "inside_as: element 2");
+    assert_fails(vdb_hnsw_create(&params, &data.rows, 0, &hnsw, &err), VDB_INVALID, &err, "inside_as: i8: only");
+    params.inside_as = VDB_ELEMENT_COUNT;
+    assert_fails(vdb_hnsw_create(&params, &data.rows, 0, &hnsw, &err), VDB_INVALID, &err,
+                 "inside_as: none of them");
     params.inside_as = VDB_ELEMENT_BF16;
     struct vdb_rows rows = data.rows;
     rows.element = VDB_ELEMENT_U8;
-    assert_fails(vdb_hnsw_create(&params, &rows, 0, &hnsw, &err), VDB_INVALID, &err, "inside_as: element 4");
+    assert_fails(vdb_hnsw_create(&params, &rows, 0, &hnsw, &err), VDB_INVALID, &err, "these are of u8");
     data_fini(&data);
 }
 

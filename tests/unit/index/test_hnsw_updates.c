@@ -238,6 +238,9 @@ static void *search_rows(void *ctx)
         for (size_t i = 0; i < topk.count; i++) {
             crowd->failures += answer[i].row >= rows->count || removed_before[answer[i].row];
             crowd->failures += i > 0 && answer[i].distance < answer[i - 1].distance;
+            for (size_t j = 0; j < i; j++) {
+                crowd->failures += answer[j].row == answer[i].row;
+            }
         }
         /* A row that is in finds itself; now and then one is missed, as with any such graph. */
         if (was_in && !atomic_load(&crowd->gone[target])) {
@@ -308,6 +311,99 @@ static void test_searches_beside_inserts_and_removals(void **state)
     run_crowd(true);
 }
 
+/* ---- Heirs beside searches ---- */
+
+struct heirs {
+    struct data *data;
+    struct vdb_hnsw *hnsw;
+    _Atomic uint32_t going; /* rows below have begun to go */
+    _Atomic uint32_t gone;  /* rows below are gone */
+    atomic_bool done;
+    atomic_uint twice;
+    atomic_uint late;
+    atomic_uint lost;
+    atomic_size_t searches;
+    size_t ef; /* as many nodes as there are, and more twins than k */
+};
+
+enum { EQUAL_ROWS = 2500, EQUAL_LEFT = 500, OTHER_ROWS = 200, HEIRS_K = 20 };
+
+static void *search_equals(void *ctx)
+{
+    struct heirs *heirs = ctx;
+    const struct vdb_rows *rows = &heirs->data->rows;
+    while (!atomic_load(&heirs->done)) {
+        struct vdb_candidate answer[HEIRS_K];
+        struct vdb_topk topk;
+        struct vdb_err err;
+        const uint32_t gone = atomic_load(&heirs->gone);
+        struct vdb_query query = {.vector = vdb_rows_at(rows, 0), .ef = heirs->ef};
+        vdb_topk_init(&topk, answer, HEIRS_K);
+        heirs->lost += vdb_hnsw_search(heirs->hnsw, rows, &query, VDB_HNSW_ALWAYS_WALK, &topk, NULL, &err) !=
+                       VDB_OK;
+        vdb_topk_finish(&topk);
+        const uint32_t going = atomic_load(&heirs->going);
+        for (size_t i = 0; i < topk.count; i++) {
+            heirs->twice += i > 0 && answer[i].row == answer[i - 1].row; /* equal distances: ascending rows */
+            heirs->late += answer[i].row < gone;
+        }
+        /* Equal rows go to the lower one: the first of them that nobody removes must be there. */
+        for (size_t i = 0, row = going; i < topk.count && row < topk.heap[topk.count - 1].row; i++) {
+            heirs->lost += topk.heap[i].row > row;
+            row += topk.heap[i].row == row;
+        }
+        heirs->lost += topk.count < HEIRS_K || answer[HEIRS_K - 1].distance > 0;
+        heirs->searches++;
+    }
+    return NULL;
+}
+
+/* The head of a crowd of equal rows goes, and its heir, and so on, beside searches for them: each row that is in counts
+ * once, whichever of the two it is found through. */
+static void test_heirs_take_over_beside_searches(void **state)
+{
+    (void)state;
+    struct data data;
+    struct vdb_err err = {0};
+    struct vdb_hnsw_params params = vdb_hnsw_params_default();
+    params.m = 8;
+    params.ef_construction = 32;
+    data_init(&data, EQUAL_ROWS + OTHER_ROWS, 8, VDB_ELEMENT_F32, VDB_METRIC_L2, 17);
+    for (size_t row = 1; row < EQUAL_ROWS; row++) {
+        memcpy(data.memory + row * 32, data.memory, 32);
+    }
+    for (unsigned inside = 0; inside < 2; inside++) {
+        struct heirs heirs = {.data = &data, .ef = inside != 0 ? EQUAL_ROWS : EQUAL_LEFT};
+        pthread_t searchers[2];
+        params.vectors_inside = inside != 0;
+        heirs.hnsw = build_with(&data, &params, 1);
+        for (size_t i = 0; i < 2; i++) {
+            assert_int_equal(pthread_create(&searchers[i], NULL, search_equals, &heirs), 0);
+        }
+        for (uint32_t row = 0; row < EQUAL_ROWS - EQUAL_LEFT; row++) {
+            atomic_store(&heirs.going, row + 1);
+            assert_ok(vdb_hnsw_remove(heirs.hnsw, &data.rows, row, &err), &err);
+            atomic_store(&heirs.gone, row + 1);
+        }
+        while (atomic_load(&heirs.searches) < 10) {
+            sched_yield();
+        }
+        atomic_store(&heirs.done, true);
+        for (size_t i = 0; i < 2; i++) {
+            pthread_join(searchers[i], NULL);
+        }
+        if (heirs.twice + heirs.late + heirs.lost > 0) {
+            fail_msg("of %zu searches: %u rows twice, %u after they had gone, %u lost", heirs.searches,
+                     heirs.twice, heirs.late, heirs.lost);
+        }
+        assert_ok(vdb_hnsw_check(heirs.hnsw, &data.rows, &err), &err);
+        assert_ok(vdb_hnsw_settle(heirs.hnsw, &data.rows, &err), &err);
+        assert_ok(vdb_hnsw_check(heirs.hnsw, &data.rows, &err), &err);
+        vdb_hnsw_destroy(heirs.hnsw);
+    }
+    data_fini(&data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +412,7 @@ int main(void)
         cmocka_unit_test(test_a_graph_that_turns_over_keeps_its_recall),
         cmocka_unit_test(test_the_head_of_equal_rows_goes_again_and_again),
         cmocka_unit_test(test_searches_beside_inserts_and_removals),
+        cmocka_unit_test(test_heirs_take_over_beside_searches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

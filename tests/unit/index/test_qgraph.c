@@ -1,122 +1,11 @@
 /* test_qgraph.c: what is the quantised graph's own: recall, levels, shapes of data, filters, bytes. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "qgraph_support.h"
 
-#include <cmocka.h>
-
-#include <math.h>
 #include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "base/bytes.h"
 #include "base/pool.h"
-#include "base/rng.h"
 #include "distance/cpu.h"
-#include "index/qgraph.h"
 #include "index/qgraph_internal.h"
-
-enum { K = 10, QUERIES = 60, STAMP = 7 };
-
-/* Clustered data: `centres` Gaussian balls in `dimension` dimensions; the last QUERIES vectors are queries. */
-struct data {
-    void *memory;
-    const void *array;
-    struct vdb_rows rows;
-    const char *queries;
-    size_t bytes;
-};
-
-static void set_value(void *memory, size_t i, vdb_element element, float value)
-{
-    if (element == VDB_ELEMENT_U8) {
-        float clipped = value * 20 + 128;
-        ((uint8_t *)memory)[i] = (uint8_t)(clipped < 0 ? 0 : clipped > 255 ? 255 : clipped);
-    } else if (element == VDB_ELEMENT_I8) {
-        float clipped = value * 20;
-        ((int8_t *)memory)[i] = (int8_t)(clipped < -128 ? -128 : clipped > 127 ? 127 : clipped);
-    } else {
-        ((float *)memory)[i] = value;
-    }
-}
-
-static void make(struct data *data, size_t count, size_t dimension, vdb_element element, vdb_metric metric,
-                 size_t centres, uint64_t seed)
-{
-    struct vdb_rng rng;
-    vdb_rng_init(&rng, seed);
-    data->bytes = vdb_vector_bytes(element, dimension);
-    data->memory = calloc(count + QUERIES, data->bytes);
-    float *middle = calloc(centres * dimension, sizeof *middle);
-    assert_true(data->memory != NULL && middle != NULL);
-    for (size_t i = 0; i < centres * dimension; i++) {
-        middle[i] = vdb_rng_normal(&rng) * 1.5F;
-    }
-    for (size_t i = 0; i < count + QUERIES; i++) {
-        const float *from = middle + vdb_rng_below(&rng, centres) * dimension;
-        for (size_t j = 0; j < dimension; j++) {
-            set_value(data->memory, i * dimension + j, element, from[j] + vdb_rng_normal(&rng));
-        }
-    }
-    free(middle);
-    data->array = data->memory;
-    data->rows = vdb_rows_of_array(&data->array, count, dimension, element, metric);
-    data->queries = (const char *)data->memory + count * data->bytes;
-}
-
-static struct vdb_qgraph *build(const struct data *data, const struct vdb_index_settings *settings)
-{
-    struct vdb_qgraph *graph = NULL;
-    struct vdb_err err = {0};
-    if (vdb_qgraph_build(&data->rows, settings, &graph, &err) != VDB_OK) {
-        fail_msg("build: %s", err.text);
-    }
-    if (vdb_qgraph_check(graph, &data->rows, &err) != VDB_OK) {
-        fail_msg("check: %s", err.text);
-    }
-    return graph;
-}
-
-static size_t search(const struct vdb_index_ops *ops, const void *index, const struct data *data,
-                     const void *vector, const struct vdb_bitset *allow, size_t ef, size_t k,
-                     struct vdb_candidate *out)
-{
-    struct vdb_err err = {0};
-    struct vdb_query query = {.vector = vector, .allow = allow, .ef = ef};
-    struct vdb_topk topk;
-    vdb_topk_init(&topk, out, k);
-    assert_int_equal(ops->search(index, &data->rows, &query, &topk, &err), VDB_OK);
-    vdb_topk_finish(&topk);
-    return topk.count;
-}
-
-/* Part of the true K nearest that the graph returns; ties at the end count as right. */
-static double recall_of(const struct vdb_qgraph *graph, const struct data *data, const struct vdb_bitset *allow,
-                        size_t ef)
-{
-    size_t hits = 0;
-    size_t wanted = 0;
-    for (size_t q = 0; q < QUERIES; q++) {
-        struct vdb_candidate truth[K];
-        struct vdb_candidate found[K];
-        const void *vector = data->queries + q * data->bytes;
-        size_t true_count = search(&vdb_index_flat, NULL, data, vector, allow, 0, K, truth);
-        size_t count = search(&vdb_index_qgraph, graph, data, vector, allow, ef, K, found);
-        assert_true(count <= true_count);
-        for (size_t i = 0; i < count; i++) {
-            assert_true(allow == NULL || vdb_bitset_test(allow, found[i].row));
-            const double last = truth[true_count - 1].distance;
-            hits += found[i].distance <= last + fabs(last) * 1e-5 + 1e-9;
-            for (size_t j = 0; j < i; j++) {
-                assert_int_not_equal(found[i].row, found[j].row);
-            }
-        }
-        wanted += true_count;
-    }
-    return wanted == 0 ? 1 : (double)hits / (double)wanted;
-}
 
 static void test_recall_on_every_kind(void **state)
 {
@@ -293,22 +182,6 @@ static void test_only_some_rows(void **state)
     free(data.memory);
 }
 
-static vdb_status append(void *ctx, const void *data, size_t bytes, struct vdb_err *err)
-{
-    (void)err;
-    vdb_buf_put(ctx, data, bytes);
-    return VDB_OK;
-}
-
-static struct vdb_buf saved(const struct vdb_qgraph *graph)
-{
-    struct vdb_buf buf = {0};
-    struct vdb_err err = {0};
-    assert_int_equal(vdb_qgraph_save(graph, STAMP, append, &buf, &err), VDB_OK);
-    assert_false(buf.failed);
-    return buf;
-}
-
 static void assert_equal_bytes(const struct vdb_buf *a, const struct vdb_buf *b)
 {
     assert_int_equal(a->bytes, b->bytes);
@@ -324,8 +197,10 @@ static void test_threads_do_not_show(void **state)
     const struct vdb_index_settings three = {.threads = 3};
     struct vdb_qgraph *a = build(&data, &one);
     struct vdb_qgraph *b = build(&data, &three);
-    struct vdb_buf a_bytes = saved(a);
-    struct vdb_buf b_bytes = saved(b);
+    struct vdb_buf a_bytes;
+    struct vdb_buf b_bytes;
+    save(a, &a_bytes);
+    save(b, &b_bytes);
     assert_equal_bytes(&a_bytes, &b_bytes);
     vdb_buf_fini(&a_bytes);
     vdb_buf_fini(&b_bytes);
@@ -349,6 +224,7 @@ static void test_every_level_answers_the_same(void **state)
         for (size_t w = 0; w < sizeof widths / sizeof widths[0]; w++) {
             for (size_t q = 0; q < QUERIES; q++) {
                 struct vdb_candidate first[K] = {{0}};
+                struct vdb_search_counters first_did = {0};
                 for (unsigned level = VDB_CPU_SCALAR; level <= kernels->level; level++) {
                     if (!vdb_cpu_runs(kernels->level, (vdb_cpu_level)level)) {
                         continue;
@@ -357,9 +233,17 @@ static void test_every_level_answers_the_same(void **state)
                     vdb_qgraph_kernels_fill(&table, level, kernels->extensions);
                     graph->kernels = &table;
                     struct vdb_candidate found[K];
-                    const void *vector = data.queries + q * data.bytes;
-                    size_t count = search(&vdb_index_qgraph, graph, &data, vector, NULL, widths[w], K, found);
-                    assert_int_equal(count, K);
+                    struct vdb_search_counters did = {0};
+                    struct vdb_topk topk;
+                    struct vdb_err err = {0};
+                    const struct vdb_query query = {
+                        .vector = data.queries + q * data.bytes, .ef = widths[w], .counters = &did};
+                    vdb_topk_init(&topk, found, K);
+                    assert_int_equal(vdb_qgraph_search(graph, &data.rows, &query, &topk, &err), VDB_OK);
+                    vdb_topk_finish(&topk);
+                    assert_int_equal(topk.count, K);
+                    first_did = level == VDB_CPU_SCALAR ? did : first_did;
+                    assert_memory_equal(&did, &first_did, sizeof did);
                     for (size_t i = 0; i < K; i++) {
                         if (level == VDB_CPU_SCALAR) {
                             first[i] = found[i];
@@ -436,10 +320,12 @@ static void test_bytes_come_back_or_are_refused(void **state)
     struct vdb_qgraph *loaded;
     make(&data, 300, 12, VDB_ELEMENT_F32, VDB_METRIC_COSINE, 5, 29);
     struct vdb_qgraph *graph = build(&data, NULL);
-    struct vdb_buf bytes = saved(graph);
+    struct vdb_buf bytes;
+    save(graph, &bytes);
     assert_int_equal(vdb_qgraph_load(&data.rows, STAMP, bytes.data, bytes.bytes, &loaded, &err), VDB_OK);
     assert_int_equal(vdb_qgraph_check(loaded, &data.rows, &err), VDB_OK);
-    struct vdb_buf again = saved(loaded);
+    struct vdb_buf again;
+    save(loaded, &again);
     assert_equal_bytes(&bytes, &again);
     vdb_buf_fini(&again);
     vdb_qgraph_destroy(loaded);
@@ -492,8 +378,13 @@ static void test_check_names_what_is_broken(void **state)
     assert_int_equal(vdb_qgraph_check(graph, NULL, &err), VDB_OK);
     assert_int_equal(vdb_qgraph_check(graph, &data.rows, &err), VDB_CORRUPT);
     ((uint8_t *)data.memory)[5] ^= 1;
-    graph->rows[4] = 300;
+    const uint32_t row = qgraph_head(graph, 4)->row;
+    qgraph_head(graph, 4)->row = 300;
     assert_int_equal(vdb_qgraph_check(graph, NULL, &err), VDB_CORRUPT);
+    qgraph_head(graph, 4)->row = qgraph_head(graph, 5)->row;
+    assert_int_equal(vdb_qgraph_check(graph, NULL, &err), VDB_CORRUPT);
+    qgraph_head(graph, 4)->row = row;
+    assert_int_equal(vdb_qgraph_check(graph, &data.rows, &err), VDB_OK);
     vdb_qgraph_destroy(graph);
     free(data.memory);
 }
@@ -536,6 +427,10 @@ static void test_bad_input(void **state)
         assert_null(graph);
     }
     struct vdb_rows rows = data.rows;
+    rows.element = VDB_ELEMENT_BIT;
+    assert_int_equal(vdb_qgraph_build(&rows, NULL, &graph, &err), VDB_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "bit"));
+    rows = data.rows;
     rows.dimension = VDB_QGRAPH_DIMENSION_MAX + 1;
     assert_int_equal(vdb_qgraph_build(&rows, NULL, &graph, &err), VDB_LIMIT);
     unsigned calls = 0;

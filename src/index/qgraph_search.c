@@ -17,11 +17,10 @@ enum {
     ROWS_AHEAD = 2, /* asked for while one is measured, so many bytes of each */
     ROW_BYTES_AHEAD = 4096,
     SURE = 4,
-    RERANK_MORE = 5, /* candidates measured again beyond 3 k / 2 */
-    SCAN_ROWS_PER_VISIT =
-        4,            /* distances on the rows that cost what a visit does: measured at 784 dimensions of u8 */
-    TOGETHER_MAX = 4, /* searches that take turns */
-    LONG_BLOCK = 2560,
+    RERANK_MORE = 5,         /* candidates measured again beyond 3 k / 2 */
+    SCAN_ROWS_PER_VISIT = 4, /* what measuring rows costs against visits: measured at 784 dimensions of u8 */
+    TOGETHER_MAX = 4,        /* searches that take turns */
+    LONG_BLOCK = 2560,       /* bytes; of longer ones, fewer take turns */
 };
 
 enum phase { IDLE, WALK, MEASURE };

@@ -277,8 +277,8 @@ static void set_limit(const struct vdb_qgraph *graph, struct qgraph_walk *walk, 
     if (pool->lanes < full) {
         pool->next = pool->next == pool->lanes ? full : pool->next; /* nobody is in the other places yet */
         pool->lanes = full;
-        pool->last = stop->places - 1;
     }
+    pool->last = stop->places - 1;
 }
 
 /* Takes nodes for the next visits; false, and all marks are taken back, when there are none. */

@@ -1,5 +1,5 @@
 /* vecdb_bench_graph.c: the graph indexes for the benchmark harness: build, save, load, and batches of queries of
- * which each thread takes one at a time. As in vecdb_bench.c, nothing here makes a search faster.
+ * which each thread takes some at a time. As in vecdb_bench.c, nothing here makes a search faster.
  */
 #include "vecdb_bench_graph.h"
 
@@ -12,7 +12,10 @@
 #include "index/hnsw.h"
 #include "index/qgraph.h"
 
-enum { STAMP = 1 }; /* one set of rows for each file */
+enum {
+    STAMP = 1, /* one set of rows for each file */
+    PIECE_QUERIES = 64,
+};
 
 struct vecdb_bench_graph {
     const struct vdb_index_ops *ops;
@@ -29,6 +32,7 @@ struct batch {
     const struct vecdb_bench_graph *graph;
     const struct vecdb_bench_job *job;
     size_t ef;
+    size_t piece_queries; /* handed to the index at once: 1 or PIECE_QUERIES */
     uint32_t *ids;
     struct failure {
         vdb_status status;
@@ -127,29 +131,38 @@ void vecdb_bench_graph_destroy(struct vecdb_bench_graph *graph)
 
 /* ---- Search ---- */
 
-static vdb_status search_one(const struct batch *batch, unsigned worker, size_t query, struct vdb_err *err)
+static vdb_status search_piece(const struct batch *batch, unsigned worker, size_t piece, struct vdb_err *err)
 {
     const struct vecdb_bench_graph *graph = batch->graph;
     const size_t k = (size_t)batch->job->k;
     const size_t bytes = graph->rows.stride_bytes;
+    const size_t first = piece * batch->piece_queries;
+    const size_t left = (size_t)batch->job->query_count - first;
+    const size_t count = left < batch->piece_queries ? left : batch->piece_queries;
     struct vdb_candidate *memory = graph->memory + worker * graph->memory_count;
-    const struct vdb_query one = {.vector = (const char *)batch->job->queries + query * bytes, .ef = batch->ef};
-    struct vdb_topk topk;
-    vdb_topk_init(&topk, memory, k);
-    VDB_TRY(graph->ops->search(graph->index, &graph->rows, &one, &topk, err));
-    vdb_topk_finish(&topk);
-    for (size_t i = 0; i < k; i++) {
-        batch->ids[query * k + i] = i < topk.count ? memory[i].row : UINT32_MAX;
+    struct vdb_query queries[PIECE_QUERIES] = {0};
+    struct vdb_topk topks[PIECE_QUERIES];
+    for (size_t i = 0; i < count; i++) {
+        queries[i] = (struct vdb_query){.vector = (const char *)batch->job->queries + (first + i) * bytes,
+                                        .ef = batch->ef};
+        vdb_topk_init(&topks[i], memory + i * k, k);
+    }
+    VDB_TRY(vdb_index_search_many(graph->ops, graph->index, &graph->rows, queries, topks, count, err));
+    for (size_t i = 0; i < count; i++) {
+        vdb_topk_finish(&topks[i]);
+        for (size_t j = 0; j < k; j++) {
+            batch->ids[(first + i) * k + j] = j < topks[i].count ? memory[i * k + j].row : UINT32_MAX;
+        }
     }
     return VDB_OK;
 }
 
-static void search_query(void *ctx, unsigned worker, size_t query)
+static void search_queries(void *ctx, unsigned worker, size_t piece)
 {
     struct batch *batch = ctx;
     struct failure *failure = &batch->failures[worker];
     if (failure->status == VDB_OK) {
-        failure->status = search_one(batch, worker, query, &failure->err);
+        failure->status = search_piece(batch, worker, piece, &failure->err);
     }
 }
 
@@ -157,27 +170,29 @@ static void search_query(void *ctx, unsigned worker, size_t query)
 static vdb_status prepare(struct vecdb_bench_graph *graph, unsigned threads, size_t k, struct vdb_err *err)
 {
     threads = threads != 0 ? threads : vdb_pool_cores();
-    if (graph->pool != NULL && vdb_pool_threads(graph->pool) == threads && graph->memory_count >= k) {
+    if (graph->pool != NULL && vdb_pool_threads(graph->pool) == threads &&
+        graph->memory_count >= k * PIECE_QUERIES) {
         return VDB_OK;
     }
     vdb_pool_destroy(graph->pool);
     graph->pool = NULL;
     free(graph->memory);
     graph->memory_count = 0;
-    graph->memory = calloc((size_t)threads * k, sizeof *graph->memory);
+    graph->memory = calloc((size_t)threads * k * PIECE_QUERIES, sizeof *graph->memory);
     if (graph->memory == NULL) {
         return vdb_err_no_memory(err, "hits");
     }
     VDB_TRY(vdb_pool_create(threads, &graph->pool, err));
-    graph->memory_count = k;
+    graph->memory_count = k * PIECE_QUERIES;
     return VDB_OK;
 }
 
 int vecdb_bench_graph_search(struct vecdb_bench_graph *graph, const struct vecdb_bench_job *job, uint64_t ef,
-                             uint32_t *ids, struct vecdb_bench_text text)
+                             uint32_t one_by_one, uint32_t *ids, struct vecdb_bench_text text)
 {
     struct vdb_err err = {0};
-    struct batch batch = {graph, job, (size_t)ef, ids, NULL};
+    const size_t at_once = one_by_one != 0 ? 1 : PIECE_QUERIES;
+    struct batch batch = {graph, job, (size_t)ef, at_once, ids, NULL};
     vdb_status status;
     VDB_CHECK(check(job, &err));
     if (job->dimension != graph->rows.dimension || (vdb_element)job->element != graph->rows.element ||
@@ -195,7 +210,8 @@ int vecdb_bench_graph_search(struct vecdb_bench_graph *graph, const struct vecdb
         status = vdb_err_no_memory(&err, "batch");
         goto cleanup;
     }
-    vdb_pool_run(graph->pool, (size_t)job->query_count, search_query, &batch);
+    vdb_pool_run(graph->pool, ((size_t)job->query_count + batch.piece_queries - 1) / batch.piece_queries,
+                 search_queries, &batch);
     for (unsigned i = 0; i < threads && status == VDB_OK; i++) {
         status = batch.failures[i].status;
         err = batch.failures[i].err;

@@ -35,10 +35,12 @@ VECDB_BENCH_API int vecdb_bench_graph_build(const struct vecdb_bench_job *job,
                                             struct vecdb_bench_graph **out, struct vecdb_bench_text text);
 VECDB_BENCH_API void vecdb_bench_graph_destroy(struct vecdb_bench_graph *graph); /* NULL is allowed */
 
-/* All queries of the job, one at a time each, dealt out over job->threads threads, which are kept for the next
- * batch of as many. The job's rows are not read: they are those of the graph. */
+/* All queries of the job, dealt out over job->threads threads, which are kept for the next batch of as many: some at
+ * a time, of which the index may answer several together, or one by one. The job's rows are not read: they are those
+ * of the graph. */
 VECDB_BENCH_API int vecdb_bench_graph_search(struct vecdb_bench_graph *graph, const struct vecdb_bench_job *job,
-                                             uint64_t ef, uint32_t *ids, struct vecdb_bench_text text);
+                                             uint64_t ef, uint32_t one_by_one, uint32_t *ids,
+                                             struct vecdb_bench_text text);
 
 VECDB_BENCH_API void vecdb_bench_graph_get_stats(const struct vecdb_bench_graph *graph,
                                                  struct vecdb_bench_graph_stats *out);

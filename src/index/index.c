@@ -14,3 +14,16 @@ const struct vdb_index_ops *vdb_index_find(struct vdb_str name)
     }
     return NULL;
 }
+
+vdb_status vdb_index_search_many(const struct vdb_index_ops *ops, const void *index, const struct vdb_rows *rows,
+                                 const struct vdb_query *queries, struct vdb_topk *topks, size_t count,
+                                 struct vdb_err *err)
+{
+    if (ops->search_many != NULL) {
+        return ops->search_many(index, rows, queries, topks, count, err);
+    }
+    for (size_t i = 0; i < count; i++) {
+        VDB_TRY(ops->search(index, rows, &queries[i], &topks[i], err));
+    }
+    return VDB_OK;
+}

@@ -105,6 +105,10 @@ struct vdb_index_ops {
     /* Fills topk (initialised by the caller with k and its tie rule; not finished). */
     vdb_status (*search)(const void *index, const struct vdb_rows *rows, const struct vdb_query *query,
                          struct vdb_topk *topk, struct vdb_err *err) VDB_MUST_CHECK;
+    /* The same for `count` queries, each into its topk: where a kind can do better than one after the other. NULL: it
+     * cannot; vdb_index_search_many takes either. */
+    vdb_status (*search_many)(const void *index, const struct vdb_rows *rows, const struct vdb_query *queries,
+                              struct vdb_topk *topks, size_t count, struct vdb_err *err) VDB_MUST_CHECK;
     /* Estimated distances computed for a search that must pass a filter keeping `allowed` of the rows. */
     double (*cost)(const void *index, const struct vdb_rows *rows, size_t allowed);
     /* Walks the structure; VDB_CORRUPT names the first broken invariant. */
@@ -135,6 +139,11 @@ extern const struct vdb_index_ops vdb_index_flat;
 
 /* All kinds, NULL-terminated: the conformance suite runs over it. */
 extern const struct vdb_index_ops *const vdb_index_all[];
+
+/* ops->search_many, or ops->search for each. On an error some of the answers may be there. */
+vdb_status vdb_index_search_many(const struct vdb_index_ops *ops, const void *index, const struct vdb_rows *rows,
+                                 const struct vdb_query *queries, struct vdb_topk *topks, size_t count,
+                                 struct vdb_err *err) VDB_MUST_CHECK;
 
 /* The kind of that name, or NULL. */
 const struct vdb_index_ops *vdb_index_find(struct vdb_str name);

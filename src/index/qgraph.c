@@ -24,7 +24,7 @@ void vdb_qgraph_destroy(struct vdb_qgraph *graph)
         return;
     }
     for (size_t i = 0; i < QGRAPH_SCRATCH_SLOTS; i++) {
-        vdb_qgraph_search_free(atomic_load_explicit(&graph->scratch[i], memory_order_acquire));
+        vdb_qgraph_walk_free(atomic_load_explicit(&graph->scratch[i], memory_order_acquire));
     }
     vdb_qgraph_space_fini(&graph->space);
     vdb_qgraph_project_fini(&graph->projection);
@@ -253,6 +253,12 @@ static vdb_status search(const void *index, const struct vdb_rows *rows, const s
     return vdb_qgraph_search(index, rows, query, topk, err);
 }
 
+static vdb_status search_many(const void *index, const struct vdb_rows *rows, const struct vdb_query *queries,
+                              struct vdb_topk *topks, size_t count, struct vdb_err *err)
+{
+    return vdb_qgraph_search_many(index, rows, queries, topks, count, err);
+}
+
 /* A walk measures one distance for each place of its pool, more under a filter in the measure in which it
  * refuses. */
 static double cost(const void *index, const struct vdb_rows *rows, size_t allowed)
@@ -308,6 +314,7 @@ const struct vdb_index_ops vdb_index_qgraph = {
     .name = "qgraph",
     .caps = VDB_INDEX_BUILT,
     .search = search,
+    .search_many = search_many,
     .cost = cost,
     .check = check,
     .stats = stats,

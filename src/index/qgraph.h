@@ -58,6 +58,12 @@ vdb_status vdb_qgraph_search(const struct vdb_qgraph *graph, const struct vdb_ro
                              const struct vdb_query *query, struct vdb_topk *topk,
                              struct vdb_err *err) VDB_MUST_CHECK;
 
+/* The same answers for `count` queries, each into its topk, sooner than one after the other: a few take turns, so that
+ * they wait for memory together. */
+vdb_status vdb_qgraph_search_many(const struct vdb_qgraph *graph, const struct vdb_rows *rows,
+                                  const struct vdb_query *queries, struct vdb_topk *topks, size_t count,
+                                  struct vdb_err *err) VDB_MUST_CHECK;
+
 /* The first broken rule: VDB_CORRUPT. rows: NULL leaves out that inner vectors are those of the rows. */
 vdb_status vdb_qgraph_check(const struct vdb_qgraph *graph, const struct vdb_rows *rows,
                             struct vdb_err *err) VDB_MUST_CHECK;

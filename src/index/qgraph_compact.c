@@ -122,7 +122,7 @@ vdb_status vdb_qgraph_compact_from(struct vdb_qgraph *graph, struct vdb_err *err
     }
     vdb_qgraph_block_free(full.blocks, full.blocks_bytes);
     for (size_t i = 0; i < QGRAPH_SCRATCH_SLOTS; i++) { /* made for the full graph */
-        vdb_qgraph_search_free(atomic_exchange(&graph->scratch[i], NULL));
+        vdb_qgraph_walk_free(atomic_exchange(&graph->scratch[i], NULL));
     }
     vdb_qgraph_project_fini(&graph->projection);
     graph->projection.inputs = 0;

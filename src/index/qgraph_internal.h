@@ -26,6 +26,8 @@ enum {
     QGRAPH_PIECE_NODES = 128,     /* of a pass over all nodes, for one thread at a time */
     QGRAPH_SEEDS_MAX = 128,       /* more are passed over */
     QGRAPH_SEED_CANDIDATES = 64,  /* of one node */
+    QGRAPH_AHEAD_ALONE = 4,       /* blocks that a walk asks for before it visits them: measured */
+    QGRAPH_AHEAD_MAX = 4,
 };
 
 #define QGRAPH_SHARED                                                                                            \
@@ -254,14 +256,44 @@ void vdb_qgraph_near_fini(struct qgraph_near *near);
 vdb_status vdb_qgraph_near_order(const struct qgraph_cloud *cloud, uint64_t seed, struct vdb_pool *pool,
                                  uint32_t *out, struct vdb_err *err) VDB_MUST_CHECK;
 
-/* ---- qgraph_search.c ---- */
-struct qgraph_scratch *vdb_qgraph_search_scratch(const struct vdb_qgraph *graph, size_t ef);
-void vdb_qgraph_search_release(const struct vdb_qgraph *graph, struct qgraph_scratch *scratch);
-void vdb_qgraph_search_free(struct qgraph_scratch *scratch);
+/* ---- qgraph_walk.c ---- */
+/* Memory for one walk at a time of up to `ef` places; NULL when short. */
+struct qgraph_scratch *vdb_qgraph_walk_scratch(const struct vdb_qgraph *graph, size_t ef);
+/* Makes room for more places; false when memory is short. */
+bool vdb_qgraph_walk_widen(struct qgraph_scratch *scratch, size_t ef);
+void vdb_qgraph_walk_release(const struct vdb_qgraph *graph, struct qgraph_scratch *scratch);
+void vdb_qgraph_walk_free(struct qgraph_scratch *scratch);
 /* From scratch->inner: fills scratch->visited, nodes expanded and their distances. False when memory is short. */
-bool vdb_qgraph_search_walk(const struct vdb_qgraph *graph, struct qgraph_scratch *scratch, size_t ef);
+bool vdb_qgraph_walk(const struct vdb_qgraph *graph, struct qgraph_scratch *scratch, size_t ef);
 /* Keeps the `width` least of the distances offered, ascending. */
-void vdb_qgraph_search_keep(uint32_t *nearest, size_t *count, size_t width, uint32_t distance);
+void vdb_qgraph_walk_keep(uint32_t *nearest, size_t *count, size_t width, uint32_t distance);
+
+/* When a walk ends before its pool does: beyond `factor` times the k-th distance. */
+struct qgraph_stop {
+    size_t k;
+    float factor;
+    uint32_t places; /* of the pool, once k are known; it begins with `ef` */
+};
+
+/* A walk under way, of a graph with codes. */
+struct qgraph_walk {
+    struct qgraph_scratch *scratch;
+    struct vdb_qgraph_query query;
+    struct qgraph_stop stop;
+    bool stops;     /* there is a stop */
+    bool complete;  /* false: memory ran short, and the walk ended */
+    uint32_t limit; /* places of the pool that count */
+    unsigned ahead; /* blocks to have under way from memory */
+    unsigned coming_count;
+    uint32_t coming[QGRAPH_AHEAD_MAX]; /* asked for, in the order in which they will be visited */
+    size_t known;                      /* distances in scratch->nearest */
+};
+
+/* The same in steps of one visit each, so that several can take turns. stop may be NULL. Both return whether there
+ * is a visit to come; once there is none, scratch->visited holds what the walk found. */
+bool vdb_qgraph_walk_begin(const struct vdb_qgraph *graph, struct qgraph_scratch *scratch, size_t ef,
+                           const struct qgraph_stop *stop, unsigned ahead, struct qgraph_walk *walk);
+bool vdb_qgraph_walk_step(const struct vdb_qgraph *graph, struct qgraph_walk *walk);
 
 /* ---- qgraph_stop.c ---- */
 /* Of a graph with all its edges; false when memory is short. */

@@ -67,6 +67,7 @@ struct vdb_qgraph_pool {
     float *distances;      /* aligned to 64 */
     uint32_t *nodes;       /* likewise; VDB_QGRAPH_DONE */
     uint32_t lanes;        /* the arrays' length, a multiple of VDB_QGRAPH_POOL_LANES */
+    uint32_t last;         /* nobody estimated as far as who stands in this place goes in: < lanes */
     uint32_t next;         /* the first that is not done, or `lanes` */
     float limit;           /* nobody estimated as far as this goes in */
     const uint32_t *marks; /* a bit for each node: expanded */
@@ -123,7 +124,7 @@ void vdb_qgraph_kernels_fill(struct vdb_qgraph_kernels *table, unsigned level, u
 
 static inline float vdb_qgraph_kernels_bound(const struct vdb_qgraph_pool *pool)
 {
-    const float worst = pool->distances[pool->lanes - 1];
+    const float worst = pool->distances[pool->last];
     return worst < pool->limit ? worst : pool->limit;
 }
 

@@ -38,12 +38,12 @@ static bool add_sample(const struct vdb_qgraph *graph, struct qgraph_scratch *sc
     size_t found = 0;
     memset(scratch->inner, 0, graph->shape.codes_at);
     memcpy(scratch->inner, qgraph_block(graph, node), graph->shape.dimension);
-    if (!vdb_qgraph_search_walk(graph, scratch, QGRAPH_SPREAD_WIDTH + 1)) {
+    if (!vdb_qgraph_walk(graph, scratch, QGRAPH_SPREAD_WIDTH + 1)) {
         return false;
     }
     for (size_t i = 0; i < scratch->visited_count; i++) {
         if (scratch->visited[i].row != node) {
-            vdb_qgraph_search_keep(nearest, &found, QGRAPH_SPREAD_K, (uint32_t)scratch->visited[i].distance);
+            vdb_qgraph_walk_keep(nearest, &found, QGRAPH_SPREAD_K, (uint32_t)scratch->visited[i].distance);
         }
     }
     if (found < QGRAPH_SPREAD_K || nearest[UNIT_RANK - 1] == 0) {
@@ -70,12 +70,12 @@ bool vdb_qgraph_stop_set(struct vdb_qgraph *graph)
     if (graph->node_count < NODES_MIN || graph->compact.degree > 0 || graph->space.metric == VDB_METRIC_DOT) {
         return true;
     }
-    struct qgraph_scratch *scratch = vdb_qgraph_search_scratch(graph, QGRAPH_SPREAD_WIDTH + 1);
+    struct qgraph_scratch *scratch = vdb_qgraph_walk_scratch(graph, QGRAPH_SPREAD_WIDTH + 1);
     for (size_t i = 0; scratch != NULL && done && i < SAMPLED_NODES; i++) {
         done = add_sample(graph, scratch, graph->node_count * i / SAMPLED_NODES, pool, exact, &count);
     }
     done = done && scratch != NULL;
-    vdb_qgraph_search_release(graph, scratch);
+    vdb_qgraph_walk_release(graph, scratch);
     for (size_t i = 0; count > 0 && i < QGRAPH_SPREAD_WIDTH; i++) {
         graph->spread_pool[i] = (float)(pool[i] / (double)count);
     }

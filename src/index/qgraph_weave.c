@@ -226,7 +226,7 @@ static void prune_walked(void *ctx, unsigned worker_number, size_t index)
     struct qgraph_builder_worker *worker = &builder->workers[worker_number];
     const size_t ef = builder->params.ef_construction < graph->node_count ? builder->params.ef_construction
                                                                           : graph->node_count;
-    struct qgraph_scratch *scratch = vdb_qgraph_search_scratch(graph, ef);
+    struct qgraph_scratch *scratch = vdb_qgraph_walk_scratch(graph, ef);
     if (scratch == NULL) {
         worker->failed = true;
         return;
@@ -237,7 +237,7 @@ static void prune_walked(void *ctx, unsigned worker_number, size_t index)
         scratch->visited_count = 0;
         if (!vdb_qgraph_seeds_settled(&builder->seeding, (uint32_t)node)) {
             memcpy(scratch->inner, qgraph_block(graph, node), graph->shape.dimension);
-            if (!vdb_qgraph_search_walk(graph, scratch, ef)) {
+            if (!vdb_qgraph_walk(graph, scratch, ef)) {
                 worker->failed = true;
                 break;
             }
@@ -250,7 +250,7 @@ static void prune_walked(void *ctx, unsigned worker_number, size_t index)
         write_list(&builder->then, node, worker);
         write_nearest(&builder->now, node, worker);
     }
-    vdb_qgraph_search_release(graph, scratch);
+    vdb_qgraph_walk_release(graph, scratch);
 }
 
 /* Lists of `then` turned round: who points to each node. */
@@ -422,7 +422,7 @@ static vdb_status link_all(struct qgraph_builder *builder, struct vdb_err *err)
                           .seen = vdb_calloc(count, sizeof(bool)),
                           .needed = vdb_calloc(count, sizeof(uint32_t)),
                           .changed = vdb_calloc(count, sizeof(uint32_t))};
-    struct qgraph_scratch *scratch = vdb_qgraph_search_scratch(graph, ef);
+    struct qgraph_scratch *scratch = vdb_qgraph_walk_scratch(graph, ef);
     struct qgraph_builder_worker *worker = &builder->workers[0];
     size_t spare = 0; /* in the queue: all before it are full */
     if (reach.queue == NULL || reach.seen == NULL || reach.needed == NULL || reach.changed == NULL ||
@@ -443,7 +443,7 @@ static vdb_status link_all(struct qgraph_builder *builder, struct vdb_err *err)
             continue;
         }
         memcpy(scratch->inner, qgraph_block(graph, node), graph->shape.dimension);
-        if (!vdb_qgraph_search_walk(graph, scratch, ef)) {
+        if (!vdb_qgraph_walk(graph, scratch, ef)) {
             status = vdb_err_no_memory(err, "the graph's paths");
             goto cleanup;
         }
@@ -469,7 +469,7 @@ static vdb_status link_all(struct qgraph_builder *builder, struct vdb_err *err)
         encode_node(builder, reach.changed[i]);
     }
 cleanup:
-    vdb_qgraph_search_release(graph, scratch);
+    vdb_qgraph_walk_release(graph, scratch);
     free(reach.queue);
     free(reach.seen);
     free(reach.needed);

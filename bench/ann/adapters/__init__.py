@@ -28,6 +28,7 @@ class Entry:
     batch: bool = False  # also asked how much faster all cores answer a batch
     alone: bool = False  # also built by one thread, for how well threads share the work
     one_by_one: bool = False  # answers a query at a time: gets fewer of them where a scan is slow
+    named: bool = False  # takes part only when it is asked for by its name
     folder: str = ""  # of build/venv-bench/peers, in front of the shared packages
 
     @property
@@ -67,6 +68,8 @@ _EXACT = [
 _APPROXIMATE = [
     Entry("vecdb-qgraph", "vecdb_graph", "Qgraph", "", sweep=_sweep("ef", *EF_QUANTISED), at_least_k="ef",
           element="own", batch=True, alone=True),
+    Entry("vecdb-qgraph-one", "vecdb_graph", "QgraphOne", "", sweep=_sweep("ef", *EF_QUANTISED), at_least_k="ef",
+          element="own", named=True),
     Entry("vecdb-qgraph-compact", "vecdb_graph", "Qgraph", "", build={"compact": 1}, sweep=_sweep("ef", *EF_QUANTISED),
           at_least_k="ef", element="own"),
     Entry("vecdb-hnsw", "vecdb_graph", "Hnsw", "", build=GRAPH, sweep=_sweep("ef", *EF_LOW), at_least_k="ef",
@@ -107,4 +110,4 @@ _APPROXIMATE = [
 
 ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _EXACT + _APPROXIMATE}
 EXACT: list[str] = [entry.name for entry in _EXACT]
-APPROXIMATE: list[str] = [entry.name for entry in _APPROXIMATE]
+APPROXIMATE: list[str] = [entry.name for entry in _APPROXIMATE if not entry.named]

@@ -33,7 +33,7 @@ def load() -> ctypes.CDLL:
     out = ctypes.POINTER(ctypes.c_void_p)
     for name, arguments in (
             ("build", [job, options, out, text]),
-            ("search", [ctypes.c_void_p, job, ctypes.c_uint64, ctypes.c_void_p, text]),
+            ("search", [ctypes.c_void_p, job, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p, text]),
             ("save", [ctypes.c_void_p, ctypes.c_char_p, text]),
             ("load", [job, options, ctypes.c_char_p, out, text])):
         function = getattr(library, f"vecdb_bench_graph_{name}")
@@ -47,6 +47,7 @@ def load() -> ctypes.CDLL:
 
 class Graph(Adapter):
     kind = HNSW
+    one_by_one = False
 
     def __init__(self) -> None:
         self.library = load()
@@ -100,7 +101,8 @@ class Graph(Adapter):
                              f"{queries.shape[1]}")
         ids = np.empty((len(queries), k), dtype=np.uint32)
         job = self.job(queries, k, self.threads)
-        self.call("search", self.graph, ctypes.byref(job), max(params["ef"], k), ids.ctypes.data)
+        self.call("search", self.graph, ctypes.byref(job), max(params["ef"], k), self.one_by_one,
+                  ids.ctypes.data)
         out = ids.astype(np.int64)
         out[ids == vecdb.NO_ROW] = -1
         return out
@@ -136,4 +138,11 @@ class Qgraph(Graph):
         exact = self.rows.dtype.name in ("uint8", "int8") and self.metric == "l2"
         again = "" if exact else "; answers measured again on the mapped rows"
         bits = self.stats().code_bits
-        return (f"{bits} bits a neighbour" if bits else "compact: no codes of neighbours") + again
+        return ((f"{bits} bits a neighbour" if bits else "compact: no codes of neighbours") + again
+                + ("; one query at a time" if self.one_by_one else ""))
+
+
+class QgraphOne(Qgraph):
+    """Without what a batch allows."""
+
+    one_by_one = True

@@ -292,6 +292,55 @@ static void test_search_keeps_the_contract(void **state)
     vdb_bitset_fini(&nothing);
 }
 
+/* The first `count` queries together, every third with a filter: each is answered as one alone must be. */
+static void run_together(const struct world *world, const struct vdb_index_ops *ops, const void *index, size_t k,
+                         size_t count)
+{
+    struct recall recall = {0, 0};
+    struct vdb_candidate heaps[QUERIES * K];
+    struct vdb_query queries[QUERIES];
+    struct vdb_topk topks[QUERIES];
+    struct vdb_search_counters counters = {0, 0};
+    struct vdb_err err = {0};
+    size_t returned = 0;
+    assert_true(k <= K && count <= QUERIES);
+    for (size_t q = 0; q < count; q++) {
+        queries[q] = (struct vdb_query){.vector = world->queries[q],
+                                        .allow = q % 3 == 1 ? &world->allow : NULL,
+                                        .ef = q % 2 == 0 ? 0 : 100 + q,
+                                        .counters = &counters};
+        vdb_topk_init(&topks[q], heaps + q * K, k);
+    }
+    assert_int_equal(vdb_index_search_many(ops, index, &world->rows, queries, topks, count, &err), VDB_OK);
+    for (size_t q = 0; q < count; q++) {
+        vdb_topk_finish(&topks[q]);
+        returned += topks[q].count;
+        check_answer(ops, &world->rows, &queries[q], &topks[q]);
+        if (ops->caps & VDB_INDEX_EXACT) {
+            check_exact(ops, &world->rows, &queries[q], &topks[q]);
+        } else {
+            count_recall(ops, &world->rows, &queries[q], &topks[q], &recall);
+        }
+    }
+    assert_int_equal(returned, count * k);
+    assert_true(counters.rows_visited >= returned && counters.distances_computed >= returned);
+    assert_true((double)recall.hits >= RECALL_MIN * (double)recall.wanted);
+}
+
+static void test_searches_together_keep_the_contract(void **state)
+{
+    struct world *world = *state;
+    for (size_t i = 0; kind(i) != NULL; i++) {
+        const struct vdb_index_ops *ops = kind(i);
+        void *index = build(ops, &world->rows);
+        run_together(world, ops, index, K, 0);
+        run_together(world, ops, index, K, 1);
+        run_together(world, ops, index, 1, 3);
+        run_together(world, ops, index, K, QUERIES);
+        destroy(ops, index);
+    }
+}
+
 static void test_check_cost_and_stats(void **state)
 {
     struct world *world = *state;
@@ -411,6 +460,7 @@ int main(void)
         cmocka_unit_test(test_wide_queries),
         cmocka_unit_test(test_tables_are_complete_and_found_by_name),
         cmocka_unit_test(test_search_keeps_the_contract),
+        cmocka_unit_test(test_searches_together_keep_the_contract),
         cmocka_unit_test(test_check_cost_and_stats),
         cmocka_unit_test(test_what_is_saved_loads_and_answers_the_same),
         cmocka_unit_test(test_what_is_removed_is_not_returned),

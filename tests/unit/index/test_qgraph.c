@@ -528,10 +528,10 @@ static void test_estimates_are_near_the_truth(void **state)
     double errors = 0;
     double squares = 0;
     for (size_t q = 0; q < QUERIES; q++) {
-        struct qgraph_scratch *scratch = vdb_qgraph_search_scratch(graph, graph->node_count);
+        struct qgraph_scratch *scratch = vdb_qgraph_walk_scratch(graph, graph->node_count);
         assert_non_null(scratch);
         memcpy(scratch->inner, data.queries + q * data.bytes, 300);
-        assert_true(vdb_qgraph_search_walk(graph, scratch, graph->node_count));
+        assert_true(vdb_qgraph_walk(graph, scratch, graph->node_count));
         for (size_t i = 0; i < NEAREST; i++) {
             const uint32_t node = scratch->pool.nodes[i] & ~VDB_QGRAPH_DONE;
             const double truth = graph->kernels->distance(scratch->inner, qgraph_block(graph, node), 300);
@@ -539,7 +539,7 @@ static void test_estimates_are_near_the_truth(void **state)
             errors += error;
             squares += error * error;
         }
-        vdb_qgraph_search_release(graph, scratch);
+        vdb_qgraph_walk_release(graph, scratch);
     }
     const double mean = errors / (NEAREST * QUERIES);
     const double deviation = sqrt(squares / (NEAREST * QUERIES));

@@ -14,8 +14,7 @@
 enum {
     EXPANDED_SHIFT = 31,
     LINE_BYTES = VDB_CACHE_LINE_BYTES,
-    PREFETCH_WHOLE_BYTES = 1024, /* a vector up to which is asked for as a whole */
-    PREFETCH_FIRST_BYTES = 256,  /* of a longer one: the processor's own prefetchers find the rest */
+    PREFETCH_BYTES_MAX = 1024,   /* of a vector; the processor's own prefetchers follow a longer one */
     PREFETCH_AHEAD_BYTES = 6144, /* of vectors between the one asked for and the one computed */
     PREFETCH_ROWS_MIN = VDB_KERNELS_FEW,
     PREFETCH_ROWS_MAX = 16,
@@ -188,7 +187,7 @@ static inline size_t pool_insert(struct hnsw_entry *pool, size_t count, struct h
 
 static inline void prefetch_vector(const char *vector, size_t bytes)
 {
-    bytes = bytes <= PREFETCH_WHOLE_BYTES ? bytes : PREFETCH_FIRST_BYTES;
+    bytes = bytes < PREFETCH_BYTES_MAX ? bytes : PREFETCH_BYTES_MAX;
     for (size_t i = 0; i < bytes; i += LINE_BYTES) {
         __builtin_prefetch(vector + i);
     }

@@ -93,7 +93,8 @@ static vdb_status check_neighbours(const struct vdb_qgraph *graph, size_t node, 
 
 static vdb_status check_factors(const struct vdb_qgraph *graph, size_t node, struct vdb_err *err)
 {
-    const uint32_t *nodes = qgraph_nodes(graph, node);
+    uint32_t room[VDB_QGRAPH_DEGREE];
+    const uint32_t *nodes = qgraph_neighbours(graph, node, room);
     const uint8_t *factors = qgraph_block(graph, node) + graph->shape.factors_at;
     for (size_t i = 0; i < VDB_QGRAPH_DEGREE; i++) {
         const uint16_t offset = vdb_load_u16(factors + i * sizeof offset);
@@ -182,7 +183,7 @@ static vdb_status check_reach(const struct vdb_qgraph *graph, uint32_t *queue, s
         if (done >= entries && done - entries + REACH_AHEAD < count) {
             const uint32_t coming = queue[done - entries + REACH_AHEAD];
             const uint8_t *links = compact ? vdb_qgraph_compact_links(graph, coming)
-                                           : (const uint8_t *)qgraph_nodes(graph, coming);
+                                           : qgraph_block(graph, coming) + graph->shape.nodes_at;
             __builtin_prefetch(links);
             __builtin_prefetch(links + VDB_CACHE_LINE_BYTES);
         }

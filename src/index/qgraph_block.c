@@ -44,15 +44,17 @@ static uint16_t float_to_half(float value)
     return (uint16_t)(sign | (bits - (112u << 23)) >> 13);
 }
 
-void vdb_qgraph_block_shape(uint32_t dimension, uint32_t bits, struct vdb_qgraph_shape *out)
+void vdb_qgraph_block_shape(uint32_t dimension, uint32_t bits, size_t node_count, struct vdb_qgraph_shape *out)
 {
     out->dimension = dimension;
     out->bits = bits;
     out->head_at = (uint32_t)vdb_round_up(dimension, 16);
-    out->codes_at = (uint32_t)vdb_round_up(out->head_at + sizeof(struct vdb_qgraph_head), 64);
+    out->vector_bytes = (uint32_t)vdb_round_up(dimension, 64);
+    out->nodes_at = out->head_at + (uint32_t)sizeof(struct vdb_qgraph_head);
+    out->node_bytes = node_count < QGRAPH_SMALL_NODES ? 3 : 4;
+    out->codes_at = (uint32_t)vdb_round_up(out->nodes_at + VDB_QGRAPH_DEGREE * out->node_bytes, 64);
     out->factors_at = out->codes_at + (uint32_t)vdb_fastscan_packed_bytes(bits);
-    out->nodes_at = out->factors_at + VDB_QGRAPH_DEGREE * 2 * (uint32_t)sizeof(uint16_t);
-    out->block_bytes = out->nodes_at + VDB_QGRAPH_DEGREE * (uint32_t)sizeof(uint32_t);
+    out->block_bytes = out->factors_at + VDB_QGRAPH_DEGREE * 2 * (uint32_t)sizeof(uint16_t);
 }
 
 void *vdb_qgraph_block_alloc(size_t bytes, size_t *mapped_bytes)
@@ -126,12 +128,14 @@ void vdb_qgraph_block_encode(const struct vdb_qgraph *graph, const struct qgraph
     uint8_t signs[VDB_FASTSCAN_CODES * VDB_QGRAPH_BITS_MAX / 8] = {0};
     uint8_t *block = qgraph_block(graph, node);
     uint16_t *factors = (uint16_t *)(void *)(block + graph->shape.factors_at);
-    uint32_t *numbers = qgraph_nodes(graph, node);
+    uint8_t *numbers = block + graph->shape.nodes_at;
     assert(count <= VDB_QGRAPH_DEGREE);
     for (size_t i = 0; i < VDB_QGRAPH_DEGREE; i++) {
         float offset = INFINITY;
         float slope = 0;
-        numbers[i] = i < count ? neighbours[i] : node;
+        uint8_t number[4];
+        vdb_store_u32(number, i < count ? neighbours[i] : node);
+        memcpy(numbers + i * graph->shape.node_bytes, number, graph->shape.node_bytes);
         if (i < count) {
             factors_of(graph, nodes, node, neighbours[i], distances[i], signs + i * bits / 8, &offset, &slope);
         }

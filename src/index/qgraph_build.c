@@ -167,7 +167,7 @@ static vdb_status project(struct qgraph_builder *builder, struct vdb_err *err)
     VDB_TRY(vdb_qgraph_project_init(&graph->projection, builder->vectors, builder->vector_bytes, count,
                                     graph->space.dimension, builder->params.code_bits, builder->params.seed,
                                     err));
-    vdb_qgraph_block_shape(graph->space.dimension, graph->projection.bits, &graph->shape);
+    vdb_qgraph_block_shape(graph->space.dimension, graph->projection.bits, count, &graph->shape);
     const size_t bits = graph->shape.bits;
     builder->codes = vdb_calloc(count + 1, bits * sizeof *builder->codes);
     builder->rest = vdb_calloc(count + 1, sizeof *builder->rest);

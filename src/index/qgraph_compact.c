@@ -20,10 +20,9 @@ enum {
     DEGREE_SHORT = 28,
     SHORT_DIMENSIONS = 160,
     ALIGNED_DIMENSIONS = 256, /* from here on vectors begin on lines of their own */
-    SMALL_ID_NODES = 1 << 24,
-    PLACE_BYTES = 4, /* of a record: vdb_qgraph_compact_place */
-    SPARE_BYTES = 8, /* behind the last record: numbers are read four bytes at a time */
-    AHEAD = 6,       /* vectors asked for before they are measured */
+    PLACE_BYTES = 4,          /* of a record: vdb_qgraph_compact_place */
+    SPARE_BYTES = 8,          /* behind the last record: numbers are read four bytes at a time */
+    AHEAD = 6,                /* vectors asked for before they are measured */
     TOUCHED_MIN = 4096,
 };
 
@@ -39,9 +38,10 @@ void vdb_qgraph_compact_shape(struct vdb_qgraph *graph)
 {
     struct qgraph_compact *compact = &graph->compact;
     const uint32_t dimension = graph->space.dimension;
-    vdb_qgraph_block_shape(dimension, 64, &graph->shape); /* what searches' memory is measured by */
+    vdb_qgraph_block_shape(dimension, 64, graph->node_count,
+                           &graph->shape); /* what searches' memory is measured by */
     compact->degree = vdb_qgraph_compact_degree(dimension);
-    compact->id_bytes = graph->node_count < SMALL_ID_NODES ? 3 : 4;
+    compact->id_bytes = graph->shape.node_bytes;
     compact->vector_bytes = (uint32_t)vdb_round_up(dimension, dimension < ALIGNED_DIMENSIONS ? 16 : 64);
     compact->link_bytes = (uint32_t)vdb_round_up(PLACE_BYTES + compact->degree * compact->id_bytes, 4);
     compact->links_at = vdb_round_up(graph->node_count * compact->vector_bytes, 64);
@@ -110,13 +110,12 @@ vdb_status vdb_qgraph_compact_from(struct vdb_qgraph *graph, struct vdb_err *err
     graph->blocks_bytes = mapped;
     for (size_t node = 0; node < graph->node_count; node++) {
         const struct vdb_qgraph_head *head = qgraph_head(&full, node);
-        const uint32_t *nodes = qgraph_nodes(&full, node);
         uint8_t *links = links_at(graph, node);
         memcpy(vector_at(graph, node), qgraph_block(&full, node), full.shape.dimension);
         vdb_store_u32(links, head->row_count > 1 ? QGRAPH_SHARED | (head->row_at - 1) : head->row);
         for (size_t i = 0; i < graph->compact.degree; i++) {
             uint8_t number[4];
-            vdb_store_u32(number, nodes[i]);
+            vdb_store_u32(number, qgraph_node(&full, node, i));
             memcpy(links + PLACE_BYTES + i * graph->compact.id_bytes, number, graph->compact.id_bytes);
         }
     }

@@ -286,7 +286,7 @@ static vdb_status read_header(const struct vdb_rows *rows, bool compact, struct 
     if (compact) {
         vdb_qgraph_compact_shape(graph);
     } else if (node_count > 0) {
-        vdb_qgraph_block_shape(space->dimension, bits, &graph->shape);
+        vdb_qgraph_block_shape(space->dimension, bits, graph->node_count, &graph->shape);
     }
     return VDB_OK;
 }

@@ -25,6 +25,7 @@ enum {
     QGRAPH_CANDIDATES_MAX = 1024, /* of one node; more incoming ones are left out */
     QGRAPH_PIECE_NODES = 128,     /* of a pass over all nodes, for one thread at a time */
     QGRAPH_SEEDS_MAX = 128,       /* more are passed over */
+    QGRAPH_SMALL_NODES = 1 << 24, /* from so many nodes on a number takes four bytes */
     QGRAPH_SEED_CANDIDATES = 64,  /* of one node */
     QGRAPH_AHEAD_ALONE = 4,       /* blocks that a walk asks for before it visits them: measured */
     QGRAPH_AHEAD_MAX = 4,
@@ -129,9 +130,10 @@ static inline struct vdb_qgraph_head *qgraph_head(const struct vdb_qgraph *graph
     return (struct vdb_qgraph_head *)(void *)(qgraph_block(graph, node) + graph->shape.head_at);
 }
 
-static inline uint32_t *qgraph_nodes(const struct vdb_qgraph *graph, size_t node)
+/* The i-th neighbour in a block. */
+static inline uint32_t qgraph_node(const struct vdb_qgraph *graph, size_t node, size_t i)
 {
-    return (uint32_t *)(void *)(qgraph_block(graph, node) + graph->shape.nodes_at);
+    return vdb_qgraph_kernels_node(&graph->shape, qgraph_block(graph, node), i);
 }
 
 /* ---- qgraph_compact.c ---- */
@@ -169,11 +171,12 @@ static inline uint32_t qgraph_row(const struct vdb_qgraph *graph, const struct v
     return i == 0 ? head->row : graph->rows[head->row_at + i];
 }
 
-/* A node's neighbours: VDB_QGRAPH_DEGREE, in `room` if they have to be written. */
+/* A node's neighbours: VDB_QGRAPH_DEGREE, written to `room`. */
 static inline const uint32_t *qgraph_neighbours(const struct vdb_qgraph *graph, size_t node, uint32_t *room)
 {
     if (graph->compact.degree == 0) {
-        return qgraph_nodes(graph, node);
+        vdb_qgraph_kernels_nodes(&graph->shape, qgraph_block(graph, node), room);
+        return room;
     }
     vdb_qgraph_compact_nodes(graph, node, room);
     return room;
@@ -214,7 +217,7 @@ struct qgraph_projected {
     struct qgraph_fit fit;
 };
 
-void vdb_qgraph_block_shape(uint32_t dimension, uint32_t bits, struct vdb_qgraph_shape *out);
+void vdb_qgraph_block_shape(uint32_t dimension, uint32_t bits, size_t node_count, struct vdb_qgraph_shape *out);
 /* Memory for blocks on huge pages where there are any; zeroed; NULL when short. */
 void *vdb_qgraph_block_alloc(size_t bytes, size_t *mapped_bytes);
 void vdb_qgraph_block_free(void *blocks, size_t mapped_bytes);

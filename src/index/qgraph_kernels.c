@@ -41,7 +41,7 @@ static uint32_t visit(const struct vdb_qgraph_shape *shape, const struct vdb_qgr
 {
     const struct vdb_qgraph_head *head = (const struct vdb_qgraph_head *)(const void *)(block + shape->head_at);
     const uint16_t *factors = (const uint16_t *)(const void *)(block + shape->factors_at);
-    const uint32_t *nodes = (const uint32_t *)(const void *)(block + shape->nodes_at);
+    uint32_t nodes[VDB_QGRAPH_DEGREE];
     const uint32_t exact = query->square + head->norm - 2 * dot_of(block, query->vector, shape->dimension);
     const float base = (float)exact * query->unit;
     uint16_t sums[VDB_FASTSCAN_CODES];
@@ -56,6 +56,7 @@ static uint32_t visit(const struct vdb_qgraph_shape *shape, const struct vdb_qgr
         estimates[i] = estimate + base;
         near |= (uint32_t)(estimates[i] < bound) << i;
     }
+    vdb_qgraph_kernels_nodes(shape, block, nodes);
     vdb_qgraph_kernels_insert_all(pool, near, estimates, nodes);
     return exact;
 }

@@ -3,10 +3,11 @@
  * A block is all that a visit needs, in consecutive cache lines:
  *
  *     vector  dimension bytes (u8), zero up to head_at
- *     head    struct vdb_qgraph_head, then zero up to a multiple of 64
- *     codes   of the 32 neighbours, `bits` bits each, packed as quant/fastscan.h has it
+ *     head    struct vdb_qgraph_head
+ *     nodes   the 32 neighbours' numbers, of node_bytes each: 3 while nodes are few enough, else 4; zero up to a
+ *             multiple of 64
+ *     codes   of the neighbours, `bits` bits each, packed as quant/fastscan.h has it
  *     factors 32 x f16 `offset`, 32 x f16 `slope`
- *     nodes   32 x u32
  *
  * A neighbour's estimate is base + offset + slope * (query->slope * sum + query->shift), each product and sum
  * rounded on its own, `sum` being the exact sum of the table's bytes that its code picks. So all levels give the
@@ -43,17 +44,19 @@ struct vdb_qgraph_head {
 };
 
 struct vdb_qgraph_shape {
-    uint32_t dimension; /* of the inner vectors */
-    uint32_t bits;      /* a multiple of 64 */
+    uint32_t dimension;    /* of the inner vectors */
+    uint32_t bits;         /* a multiple of 64 */
+    uint32_t vector_bytes; /* of the query's; past `dimension` they are 0 there, and anything in a block */
     uint32_t head_at;
-    uint32_t codes_at; /* = vector_bytes, a multiple of 64 */
-    uint32_t factors_at;
     uint32_t nodes_at;
+    uint32_t node_bytes;
+    uint32_t codes_at; /* a multiple of 64 */
+    uint32_t factors_at;
     uint32_t block_bytes;
 };
 
 struct vdb_qgraph_query {
-    const int8_t *vector;  /* inner vector - 128, zero from `dimension` to codes_at; aligned to 64 */
+    const int8_t *vector;  /* inner vector - 128, zero from `dimension` to vector_bytes; aligned to 64 */
     const uint8_t *tables; /* of quant/fastscan.h */
     vdb_fastscan_fn *scan; /* for levels that do not have their own */
     uint32_t square;       /* |q|^2 */
@@ -121,6 +124,22 @@ const struct vdb_qgraph_kernels *vdb_qgraph_kernels_get(void);
 void vdb_qgraph_kernels_fill(struct vdb_qgraph_kernels *table, unsigned level, unsigned extensions);
 
 /* ---- What the kernel files share ---- */
+
+static inline uint32_t vdb_qgraph_kernels_node(const struct vdb_qgraph_shape *shape, const uint8_t *block,
+                                               size_t i)
+{
+    uint32_t node; /* what comes behind a number's three bytes is still the block's */
+    __builtin_memcpy(&node, block + shape->nodes_at + i * shape->node_bytes, sizeof node);
+    return node & (UINT32_MAX >> (32 - 8 * shape->node_bytes));
+}
+
+static inline void vdb_qgraph_kernels_nodes(const struct vdb_qgraph_shape *shape, const uint8_t *block,
+                                            uint32_t out[VDB_QGRAPH_DEGREE])
+{
+    for (size_t i = 0; i < VDB_QGRAPH_DEGREE; i++) {
+        out[i] = vdb_qgraph_kernels_node(shape, block, i);
+    }
+}
 
 static inline float vdb_qgraph_kernels_bound(const struct vdb_qgraph_pool *pool)
 {

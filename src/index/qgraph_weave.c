@@ -431,7 +431,7 @@ static vdb_status link_all(struct qgraph_builder *builder, struct vdb_err *err)
         goto cleanup;
     }
     for (size_t i = 0; i < (size_t)graph->entry_count * DEGREE; i++) {
-        uint32_t node = qgraph_nodes(graph, graph->node_count + i / DEGREE)[i % DEGREE];
+        uint32_t node = qgraph_node(graph, graph->node_count + i / DEGREE, i % DEGREE);
         if (node < count && !reach.seen[node]) {
             reach.seen[node] = true;
             reach.queue[reach.count++] = node;

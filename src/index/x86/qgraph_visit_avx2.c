@@ -356,9 +356,9 @@ static uint32_t visit(const struct vdb_qgraph_shape *shape, const struct vdb_qgr
                       const uint8_t *block, struct vdb_qgraph_pool *pool)
 {
     const struct vdb_qgraph_head *head = (const struct vdb_qgraph_head *)(const void *)(block + shape->head_at);
-    const uint32_t *nodes = (const uint32_t *)(const void *)(block + shape->nodes_at);
+    uint32_t nodes[VDB_QGRAPH_DEGREE]; /* of those chosen */
     const uint8_t *factors = block + shape->factors_at;
-    const uint32_t exact = query->square + head->norm - 2 * dot_of(block, query->vector, shape->codes_at);
+    const uint32_t exact = query->square + head->norm - 2 * dot_of(block, query->vector, shape->vector_bytes);
     const __m256 base = _mm256_set1_ps((float)exact * query->unit);
     const __m256 bound = _mm256_set1_ps(vdb_qgraph_kernels_bound(pool));
     _Alignas(32) float estimates[VDB_QGRAPH_DEGREE];
@@ -376,7 +376,7 @@ static uint32_t visit(const struct vdb_qgraph_shape *shape, const struct vdb_qgr
     uint32_t again = 0;
     for (uint32_t left = chosen; left != 0; left &= left - 1) {
         const unsigned i = (unsigned)__builtin_ctz(left);
-        const uint32_t node = nodes[i];
+        const uint32_t node = nodes[i] = vdb_qgraph_kernels_node(shape, block, i);
         chosen &= ~(bit_of(pool->marks, node / 32, node) << i);
         again |= bit_of(pool->met, node / 32 % VDB_QGRAPH_MET_WORDS, node) << i;
     }

@@ -261,12 +261,28 @@ static void insert_many(struct vdb_qgraph_pool *pool, uint32_t chosen, uint32_t 
     }
 }
 
+/* Numbers of three or four bytes, each to its lane. */
+INLINE void load_nodes(const struct vdb_qgraph_shape *shape, const uint8_t *block, uint32_t *out)
+{
+    const uint8_t *from = block + shape->nodes_at;
+    const __m512i first = _mm512_set1_epi32(0x03020100);
+    const __m512i step = _mm512_mullo_epi32(
+        _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
+        _mm512_set1_epi32(0x01010101 * (int)shape->node_bytes));
+    const __mmask64 whole = shape->node_bytes == 4 ? UINT64_MAX : UINT64_C(0x7777777777777777);
+    const __m512i places = _mm512_add_epi8(step, first);
+    _mm512_store_si512(out, _mm512_maskz_permutexvar_epi8(whole, places, _mm512_loadu_si512(from)));
+    from += LANES * shape->node_bytes;
+    _mm512_store_si512(out + LANES, _mm512_maskz_permutexvar_epi8(whole, places, _mm512_loadu_si512(from)));
+}
+
 static uint32_t visit(const struct vdb_qgraph_shape *shape, const struct vdb_qgraph_query *query,
                       const uint8_t *block, struct vdb_qgraph_pool *pool)
 {
     const struct vdb_qgraph_head *head = (const struct vdb_qgraph_head *)(const void *)(block + shape->head_at);
-    const uint32_t *nodes = (const uint32_t *)(const void *)(block + shape->nodes_at);
-    const uint32_t exact = query->square + head->norm - 2 * dot_of(block, query->vector, shape->codes_at);
+    _Alignas(64) uint32_t nodes[VDB_QGRAPH_DEGREE];
+    load_nodes(shape, block, nodes);
+    const uint32_t exact = query->square + head->norm - 2 * dot_of(block, query->vector, shape->vector_bytes);
     const __m512 base = _mm512_mul_ps(_mm512_cvtepu32_ps(_mm512_set1_epi32((int)exact)),
                                       _mm512_set1_ps(query->unit));
     __m512i low;

@@ -360,16 +360,19 @@ static void test_check_names_what_is_broken(void **state)
     struct vdb_err err = {0};
     make(&data, 300, 12, VDB_ELEMENT_U8, VDB_METRIC_L2, 5, 31);
     struct vdb_qgraph *graph = build(&data, NULL);
-    uint32_t *nodes = qgraph_nodes(graph, 17);
-    const uint32_t first = nodes[0];
-    nodes[0] = 300;
-    assert_int_equal(vdb_qgraph_check(graph, NULL, &err), VDB_CORRUPT);
-    assert_non_null(strstr(err.text, "node 17"));
-    nodes[0] = nodes[1];
-    assert_int_equal(vdb_qgraph_check(graph, NULL, &err), VDB_CORRUPT);
-    nodes[0] = 17;
-    assert_int_equal(vdb_qgraph_check(graph, NULL, &err), VDB_CORRUPT);
-    nodes[0] = first;
+    uint8_t *nodes = qgraph_block(graph, 17) + graph->shape.nodes_at;
+    const uint32_t wrong[] = {300, qgraph_node(graph, 17, 1), 17};
+    const uint32_t first = qgraph_node(graph, 17, 0);
+    for (size_t i = 0; i < 3; i++) {
+        nodes[0] = (uint8_t)wrong[i]; /* three bytes, little-endian */
+        nodes[1] = (uint8_t)(wrong[i] >> 8);
+        assert_int_equal(vdb_qgraph_check(graph, NULL, &err), VDB_CORRUPT);
+        if (i == 0) {
+            assert_non_null(strstr(err.text, "node 17"));
+        }
+    }
+    nodes[0] = (uint8_t)first;
+    nodes[1] = (uint8_t)(first >> 8);
     qgraph_block(graph, 20)[3] ^= 1;
     assert_int_equal(vdb_qgraph_check(graph, NULL, &err), VDB_CORRUPT);
     assert_non_null(strstr(err.text, "norm"));

@@ -63,7 +63,7 @@ static void set_scene(struct scene *scene, uint64_t seed, uint32_t dimension, ui
 {
     memset(scene, 0, sizeof *scene);
     vdb_rng_init(&scene->rng, seed);
-    vdb_qgraph_block_shape(dimension, bits, &scene->shape);
+    vdb_qgraph_block_shape(dimension, bits, seed % 2 == 0 ? NODES : QGRAPH_SMALL_NODES, &scene->shape);
     scene->block = vdb_alloc_aligned(scene->shape.block_bytes);
     scene->vector = vdb_alloc_aligned(scene->shape.codes_at);
     scene->tables = vdb_alloc_aligned(vdb_fastscan_lut_bytes(bits));
@@ -90,6 +90,7 @@ static void set_scene(struct scene *scene, uint64_t seed, uint32_t dimension, ui
     scene->now.pool = (struct vdb_qgraph_pool){.distances = scene->now.distances,
                                                .nodes = scene->now.nodes,
                                                .lanes = lanes,
+                                               .last = seed % 3 == 0 ? lanes / 2 : lanes - 1,
                                                .next = lanes,
                                                .limit = INFINITY,
                                                .marks = scene->marks,
@@ -120,7 +121,7 @@ static void next_block(struct scene *scene)
     random_bytes(rng, block + shape->codes_at, vdb_fastscan_packed_bytes(shape->bits),
                  vdb_rng_below(rng, 4) == 0);
     uint16_t *factors = (uint16_t *)(void *)(block + shape->factors_at);
-    uint32_t *nodes = (uint32_t *)(void *)(block + shape->nodes_at);
+    uint32_t nodes[VDB_QGRAPH_DEGREE];
     const uint32_t first = (uint32_t)vdb_rng_below(rng, VDB_QGRAPH_MET_BITS / 100);
     for (uint32_t i = 0; i < VDB_QGRAPH_DEGREE; i++) {
         /* Few exponents make ties, many make estimates that are nearly the same. */
@@ -134,6 +135,11 @@ static void next_block(struct scene *scene)
             factors[i] = HALF_INFINITY;
             nodes[i] = NODES - 1;
         }
+    }
+    for (uint32_t i = 0; i < VDB_QGRAPH_DEGREE; i++) {
+        uint8_t number[4];
+        vdb_store_u32(number, nodes[i]);
+        memcpy(block + shape->nodes_at + i * shape->node_bytes, number, shape->node_bytes);
     }
     if (vdb_rng_below(rng, 2) == 0) { /* at a distance that leaves the estimates something to say */
         uint32_t product = 0;

@@ -250,7 +250,7 @@ static void test_bytes_per_vector(void **state)
         size_t dimension;
         unsigned code_bits;
         size_t block_bytes;
-    } cases[] = {{128, 128, 960}, {784, 256, 2112}};
+    } cases[] = {{128, 128, 896}, {784, 256, 2048}};
     for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
         struct data data;
         struct vdb_qgraph_info info;

@@ -394,8 +394,8 @@ static const struct width double_width = {DOUBLE_BITS, DBL_DIG, DBL_DECIMAL_DIG,
  * point: it looks at the bits. */
 static bool same_double(double a, double b)
 {
-    return memcmp(&a, &b, sizeof a) ==
-           0; /* NOLINT(bugprone-suspicious-memory-comparison): the bits, on purpose */
+    /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison, cert-exp42-c, cert-flp37-c): the bits, on purpose */
+    return memcmp(&a, &b, sizeof a) == 0;
 }
 
 static double widen(float value)

@@ -367,6 +367,14 @@ static void take_all_away(struct vdb_collection *collection)
     vdb_view_release(&view);
 }
 
+static bool same_config(const struct vdb_index_config *a, const struct vdb_index_config *b)
+{
+    return strcmp(a->type, b->type) == 0 && a->m == b->m && a->ef_construction == b->ef_construction &&
+           a->ef_search == b->ef_search && a->code_bits == b->code_bits && a->compact == b->compact &&
+           a->scan_below == b->scan_below && !(a->target_recall < b->target_recall) &&
+           !(a->target_recall > b->target_recall);
+}
+
 static vdb_status change(struct vdb_collection *collection, const struct vdb_index_config *config, bool *changed,
                          struct vdb_err *err)
 {
@@ -375,7 +383,7 @@ static vdb_status change(struct vdb_collection *collection, const struct vdb_ind
     vdb_graphs_get_config(graphs, &before);
     const struct vdb_index_build build_before = vdb_index_config_build(&before);
     const struct vdb_index_build build_after = vdb_index_config_build(config);
-    *changed = memcmp(&before, config, sizeof before) != 0;
+    *changed = !same_config(&before, config);
     if (!*changed) {
         return VDB_OK;
     }

@@ -59,6 +59,7 @@ static struct vdb_memory_bytes *copy_bytes(const uint8_t *data, size_t used, siz
     atomic_init(&copy->refs, 1);
     copy->capacity = capacity;
     if (used > 0) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): where bytes are used there are data */
         memcpy(copy->data, data, used);
     }
     memset(copy->data + used, 0, capacity - used);

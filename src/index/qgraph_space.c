@@ -121,7 +121,8 @@ static double encode_piece(const float *floats, float inverse, uint8_t *out)
         floats4 x;
         memcpy(&x, floats + i, sizeof x);
         x *= inverse;
-        x = clamp((floats4)((ints4)x & (x == x)), -CLIPPED_FROM, CLIPPED_FROM); /* what is no number becomes 0 */
+        const ints4 number = ((ints4)x & INT32_MAX) <= 0x7F800000; /* what is none becomes 0 */
+        x = clamp((floats4)((ints4)x & number), -CLIPPED_FROM, CLIPPED_FROM);
         const floats4 code = ((x + rounder) - rounder) + 128;
         const floats4 inside = clamp(code, 0, 255);
         const ints4 numbers = __builtin_convertvector(inside, ints4);

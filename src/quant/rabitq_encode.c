@@ -161,10 +161,12 @@ static void find_nearly(struct vdb_rabitq_encoder *encoder, uint32_t level_max)
     const float most = (float)level_max;
     float best = -1;
     float centre = most;
-    for (float factor = FACTOR_FIRST * most; factor < FACTOR_LAST * most; factor *= FACTOR_STEP) {
+    float factor = FACTOR_FIRST * most;
+    while (factor < FACTOR_LAST * most) {
         try_factor(encoder, factor, most, &best, &centre);
+        factor *= FACTOR_STEP;
     }
-    float factor = centre;
+    factor = centre;
     for (int step = -FINE_STEPS; step <= FINE_STEPS; step++) {
         float near = centre * (1 + (FACTOR_STEP - 1) * (float)step / FINE_STEPS);
         try_factor(encoder, near, most, &best, &factor);

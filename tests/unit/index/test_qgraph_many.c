@@ -57,7 +57,7 @@ static void test_together_is_as_alone(void **state)
         size_t dimension;
     } cases[] = {{VDB_ELEMENT_U8, VDB_METRIC_L2, DIMENSION},
                  {VDB_ELEMENT_F32, VDB_METRIC_L2, DIMENSION},
-                 {VDB_ELEMENT_F32, VDB_METRIC_COSINE, 900}, /* long blocks: fewer take turns */
+                 {VDB_ELEMENT_F32, VDB_METRIC_COSINE, 900}, /* long blocks: one after the other */
                  {VDB_ELEMENT_F32, VDB_METRIC_DOT, DIMENSION}};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

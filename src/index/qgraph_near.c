@@ -487,96 +487,6 @@ void vdb_qgraph_near_fini(struct qgraph_near *near)
     *near = (struct qgraph_near){0};
 }
 
-/* ---- The order within a ball ---- */
-
-/* Nodes of one ball, to be laid out so that near ones lie near: a search then finds several of the blocks it wants
- * in one page of memory. */
-struct halving {
-    const struct qgraph_cloud *cloud;
-    uint32_t *nodes;
-    struct placed {
-        int64_t key;
-        uint32_t node;
-    } * placed; /* room for as many */
-};
-
-static int32_t apart(const struct qgraph_cloud *cloud, uint32_t x, uint32_t y)
-{
-    const int8_t *a = cloud->codes + x * cloud->bits;
-    const int8_t *b = cloud->codes + y * cloud->bits;
-    int32_t sum = 0;
-    for (size_t i = 0; i < cloud->bits; i++) {
-        const int32_t difference = a[i] - b[i];
-        sum += difference * difference;
-    }
-    return sum;
-}
-
-static uint32_t farthest(const struct halving *halving, size_t first, size_t count, uint32_t from)
-{
-    uint32_t found = halving->nodes[first];
-    int32_t most = -1;
-    for (size_t i = first; i < first + count; i++) {
-        const int32_t distance = apart(halving->cloud, from, halving->nodes[i]);
-        if (distance > most) {
-            most = distance;
-            found = halving->nodes[i];
-        }
-    }
-    return found;
-}
-
-static int by_key(const void *a, const void *b)
-{
-    const struct placed *x = a;
-    const struct placed *y = b;
-    return x->key != y->key ? (x->key < y->key ? -1 : 1) : (x->node > y->node) - (x->node < y->node);
-}
-
-/* Sorts a stretch along the line between two of its nodes that lie far apart, the nearer half to the node before it
- * first, and then each half. Depth: log2 of the count. */
-static void halve(const struct halving *halving, size_t first, size_t count)
-{
-    const struct qgraph_cloud *cloud = halving->cloud;
-    uint32_t *nodes = halving->nodes + first;
-    if (count <= 2) {
-        return;
-    }
-    uint32_t begin = farthest(halving, first, count, nodes[0]);
-    uint32_t end = farthest(halving, first, count, begin);
-    if (first > 0 && apart(cloud, nodes[-1], end) < apart(cloud, nodes[-1], begin)) {
-        const uint32_t other = begin;
-        begin = end;
-        end = other;
-    }
-    for (size_t i = 0; i < count; i++) {
-        halving->placed[first + i] = (struct placed){
-            (int64_t)apart(cloud, begin, nodes[i]) - apart(cloud, end, nodes[i]), nodes[i]};
-    }
-    qsort(halving->placed + first, count, sizeof *halving->placed, by_key);
-    for (size_t i = 0; i < count; i++) {
-        nodes[i] = halving->placed[first + i].node;
-    }
-    halve(halving, first, count / 2);
-    halve(halving, first + count / 2, count - count / 2);
-}
-
-struct balls {
-    const struct qgraph_cloud *cloud;
-    const size_t *starts; /* of each in nodes */
-    uint32_t *nodes;
-    struct placed *placed; /* room for as many */
-};
-
-static void halve_ball(void *ctx, unsigned worker, size_t index)
-{
-    const struct balls *balls = ctx;
-    const size_t first = balls->starts[index];
-    const struct halving halving = {balls->cloud, balls->nodes + first, balls->placed + first};
-    (void)worker;
-    halve(&halving, 0, balls->starts[index + 1] - first);
-}
-
 vdb_status vdb_qgraph_near_order(const struct qgraph_cloud *cloud, uint64_t seed, struct vdb_pool *pool,
                                  uint32_t *out, struct vdb_err *err)
 {
@@ -589,18 +499,13 @@ vdb_status vdb_qgraph_near_order(const struct qgraph_cloud *cloud, uint64_t seed
     uint32_t *ids = vdb_calloc(cloud->count, sizeof *ids);
     size_t *starts = vdb_calloc(leader_count + 1, sizeof *starts);
     bool *taken = vdb_calloc(leader_count, sizeof *taken);
-    struct placed *placed = vdb_calloc(cloud->count, sizeof *placed);
-    bool done = job_init(&job, cloud, seed, pool) && ids != NULL && starts != NULL && taken != NULL &&
-                placed != NULL;
+    bool done = job_init(&job, cloud, seed, pool) && ids != NULL && starts != NULL && taken != NULL;
     for (size_t i = 0; done && i < cloud->count; i++) {
         ids[i] = (uint32_t)i;
         out[i] = (uint32_t)i;
     }
     if (done && cloud->count > LEAF_MAX) {
         done = share_out(&job, ids, cloud->count, leader_count, 1, starts, &shared);
-        if (done) {
-            run(pool, leader_count, halve_ball, &(struct balls){cloud, starts, shared, placed});
-        }
         /* Balls one after the other, each time on to the nearest that is left. */
         size_t written = 0;
         size_t leader = 0;
@@ -630,6 +535,5 @@ vdb_status vdb_qgraph_near_order(const struct qgraph_cloud *cloud, uint64_t seed
     free(ids);
     free(starts);
     free(taken);
-    free(placed);
     return done ? VDB_OK : vdb_err_no_memory(err, "the graph's order");
 }

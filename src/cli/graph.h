@@ -218,6 +218,16 @@ vdb_status vdb_graph_run_all(const struct vdb_graph_open *open, size_t ef, struc
                              struct vdb_err *err) VDB_MUST_CHECK;
 void vdb_graph_run_fini(struct vdb_graph_run *run);
 
+/* What the kind does with all queries at once, on one thread. */
+struct vdb_graph_batch {
+    double seconds; /* of all queries */
+    double recall;  /* NAN: not known */
+};
+
+/* Only of a kind whose ops have search_many. */
+vdb_status vdb_graph_run_batch(const struct vdb_graph_open *open, size_t ef, struct vdb_graph_batch *out,
+                               struct vdb_err *err) VDB_MUST_CHECK;
+
 /* ---- The verbs ---- */
 
 struct vdb_graph_verb {

@@ -375,3 +375,45 @@ void vdb_graph_run_fini(struct vdb_graph_run *run)
     free(run->steps);
     *run = (struct vdb_graph_run){0};
 }
+
+/* ---- All queries at once ---- */
+
+vdb_status vdb_graph_run_batch(const struct vdb_graph_open *open, size_t ef, struct vdb_graph_batch *out,
+                               struct vdb_err *err)
+{
+    vdb_status status = VDB_OK;
+    const size_t count = open->query_count;
+    struct vdb_candidate *hits = NULL;
+    struct vdb_query *queries = vdb_calloc(count, sizeof *queries);
+    struct vdb_topk *topks = vdb_calloc(count, sizeof *topks);
+    size_t total;
+    size_t right = 0;
+    *out = (struct vdb_graph_batch){0, (double)NAN};
+    if (vdb_size_mul(count, open->k, &total)) {
+        hits = vdb_calloc(total, sizeof *hits);
+    }
+    if (hits == NULL || queries == NULL || topks == NULL) {
+        status = vdb_err_no_memory(err, "the results");
+        goto cleanup;
+    }
+    for (size_t q = 0; q < count; q++) {
+        queries[q] = (struct vdb_query){.vector = vdb_graph_query(open, q), .ef = ef > open->k ? ef : open->k};
+        vdb_topk_init(&topks[q], hits + q * open->k, open->k);
+    }
+    const uint64_t start = vdb_now_ns();
+    VDB_CHECK(open->kind->ops->search_many(open->index, &open->rows, queries, topks, count, err));
+    out->seconds = (double)(vdb_now_ns() - start) / 1e9;
+    if (open->edge != NULL) {
+        for (size_t q = 0; q < count; q++) {
+            vdb_topk_finish(&topks[q]);
+            right += count_right(open, q, hits + q * open->k, topks[q].count);
+        }
+        out->recall = (double)right / (double)count / (double)open->k;
+    }
+
+cleanup:
+    free(hits);
+    free(queries);
+    free(topks);
+    return status;
+}

@@ -103,6 +103,7 @@ struct point {
     double expanded;
     double distances;
     double estimates;
+    struct vdb_graph_batch batch; /* seconds of a query; 0: the kind does nothing for a batch */
 };
 
 struct sweep {
@@ -112,6 +113,11 @@ struct sweep {
     size_t count;
     struct point points[EF_COUNT_MAX];
 };
+
+static bool batches(const struct sweep *sweep)
+{
+    return sweep->open.kind->ops->search_many != NULL;
+}
 
 static vdb_status measure(struct sweep *sweep, struct vdb_err *err)
 {
@@ -131,6 +137,11 @@ static vdb_status measure(struct sweep *sweep, struct vdb_err *err)
                                           .distances = (double)run.sum.distances / queries,
                                           .estimates = (double)run.sum.estimates / queries};
         vdb_graph_run_fini(&run);
+        if (batches(sweep)) {
+            struct vdb_graph_batch *batch = &sweep->points[i].batch;
+            VDB_CHECK(vdb_graph_run_batch(&sweep->open, sweep->efs[i], batch, err));
+            batch->seconds = fmax(batch->seconds / queries, 1e-9);
+        }
     }
 
 cleanup:
@@ -144,7 +155,8 @@ static void report_text(const struct sweep *sweep, struct vdb_buf *out)
     const struct vdb_table_column columns[] = {
         {"ef", true},        {recall, true},          {"time per query", true},
         {"queries/s", true}, {"nodes visited", true}, {"expanded", true},
-        {"distances", true}};
+        {"distances", true}, {"batch recall", true},  {"batch queries/s", true}};
+    const size_t column_count = sizeof columns / sizeof columns[0] - (batches(sweep) ? 0 : 2);
     struct vdb_table table;
     char text[VDB_TABLE_TEXT_BYTES];
     snprintf(recall, sizeof recall, "recall@%zu", sweep->open.k);
@@ -156,7 +168,7 @@ static void report_text(const struct sweep *sweep, struct vdb_buf *out)
     } else {
         vdb_buf_printf(out, "an exact scan, %s\n", vdb_table_duration(text, sweep->open.exact_seconds));
     }
-    vdb_table_init(&table, columns, sizeof columns / sizeof columns[0]);
+    vdb_table_init(&table, columns, column_count);
     for (size_t i = 0; i < sweep->count; i++) {
         const struct point *point = &sweep->points[i];
         vdb_table_put(&table, vdb_table_count(text, point->ef));
@@ -166,11 +178,18 @@ static void report_text(const struct sweep *sweep, struct vdb_buf *out)
         vdb_table_put(&table, vdb_table_decimal(text, point->visited, 1));
         vdb_table_put(&table, vdb_table_decimal(text, point->expanded, 1));
         vdb_table_put(&table, vdb_table_decimal(text, point->distances, 1));
+        if (batches(sweep)) {
+            vdb_table_put(&table, vdb_table_decimal(text, point->batch.recall, 4));
+            vdb_table_put(&table, vdb_table_count(text, (uint64_t)(1 / point->batch.seconds)));
+        }
     }
     vdb_buf_put_u8(out, '\n');
     vdb_table_print(&table, 2, out);
     vdb_table_fini(&table);
     vdb_buf_put_text(out, "\n  Means of all queries, one after the other on one thread.\n");
+    if (batches(sweep)) {
+        vdb_buf_put_text(out, "  Batch: all queries at once on that thread, so that a few take turns.\n");
+    }
     if (sweep->options->plot != NULL) {
         vdb_buf_put_text(out, "\nWritten  ");
         vdb_graph_put_path(out, sweep->options->plot);
@@ -199,6 +218,10 @@ static void report_json(const struct sweep *sweep, struct vdb_buf *out)
         vdb_graph_put_json_number("expanded", point->expanded, out);
         vdb_graph_put_json_number("distances", point->distances, out);
         vdb_graph_put_json_number("estimates", point->estimates, out);
+        if (batches(sweep)) {
+            vdb_graph_put_json_number("batch_recall", point->batch.recall, out);
+            vdb_graph_put_json_number("batch_queries_per_second", 1 / point->batch.seconds, out);
+        }
         vdb_buf_put_u8(out, '}');
     }
     vdb_buf_put_text(out, "]}\n");

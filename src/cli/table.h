@@ -14,7 +14,7 @@
 
 #include <stdbool.h>
 
-enum { VDB_TABLE_COLUMNS_MAX = 8, VDB_TABLE_CELL_BYTES = 64, VDB_TABLE_TEXT_BYTES = 48 };
+enum { VDB_TABLE_COLUMNS_MAX = 12, VDB_TABLE_CELL_BYTES = 64, VDB_TABLE_TEXT_BYTES = 48 };
 
 struct vdb_table_column {
     const char *title; /* NULL in all columns: no head is printed */

@@ -271,8 +271,15 @@ def test_sweep(files, kind):
     assert all(a["visited"] < b["visited"] and a["expanded"] < b["expanded"] for a, b in zip(points, points[1:]))
     given = parsed(*words, "--ef", "5,10,20,100,400", "--ground-truth", files / "gt.npy")
     assert [p["recall"] for p in given["points"]] == [p["recall"] for p in points]
+    # Only qgraph does more with a batch than with its queries one by one.
+    assert all(("batch_recall" in point) == (kind == "qgraph") for point in points)
+    if kind == "qgraph":
+        assert points[-1]["batch_recall"] >= 0.98 and points[0]["batch_recall"] <= points[-1]["batch_recall"]
+        assert [p["batch_recall"] for p in given["points"]] == [p["batch_recall"] for p in points]
+        assert all(point["batch_queries_per_second"] > 0 for point in points)
     text = good(*words, "--plot", files / "s.svg", "--k", 1, "--ef", "1,10")
     assert "recall@1" in text and "nodes visited" in text
+    assert ("batch queries/s" in text) == (kind == "qgraph")
     assert xml.dom.minidom.parse(str(files / "s.svg")).documentElement.tagName == "svg"
     assert "recall@1" in (files / "s.svg").read_text()
 
